@@ -1,0 +1,86 @@
+# Probity: what a person types. Every target works on a fresh Debian or Ubuntu machine with Go.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
+
+# Tools are run at fixed versions and never enter go.mod.
+STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOFUMPT     := go run mvdan.cc/gofumpt@v0.12.0
+
+# Programs that tests and the demo need, and the Debian packages that bring them.
+PROGRAMS := swtpm swtpm_setup mosquitto gcc
+PACKAGES := swtpm swtpm-tools mosquitto gcc libc6-dev
+
+FUZZTIME ?= 1m
+BENCHTIME ?= 1s
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: deps
+deps: ## Install what is missing (apt-get, as root or through sudo)
+	@missing=; for p in $(PROGRAMS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	echo "installing for:$$missing"; \
+	if ! command -v apt-get >/dev/null; then echo "no apt-get here: install$$missing by hand" >&2; exit 1; fi; \
+	as=; if [ "$$(id -u)" != 0 ]; then command -v sudo >/dev/null || { echo "not root and no sudo: run as root: apt-get install $(PACKAGES)" >&2; exit 1; }; as=sudo; fi; \
+	$$as apt-get update -qq; \
+	DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null
+
+.PHONY: build
+build: ## Build the programs into bin/
+	@mkdir -p bin
+	@$(BUILD) -o bin/ ./agent/cmd/... ./verifier/cmd/...
+
+.PHONY: demo
+demo: deps build ## Show the main job: devices enrol, attest, and the bad ones are found (ONCE=1: exit by itself)
+	@mkdir -p bin && $(BUILD) -o bin/probity-demo ./verifier/e2e/cmd/probity-demo
+	@bin/probity-demo $(if $(ONCE),--once)
+
+.PHONY: test
+test: deps ## Run every test, with the race detector
+	@go test -race -timeout 15m ./...
+
+.PHONY: check
+check: ## Formatting, vet, staticcheck, tidy modules, size of the agent
+	@out=$$($(GOFUMPT) -l agent verifier firmware proto); if [ -n "$$out" ]; then echo "not formatted (make fmt):"; echo "$$out"; exit 1; fi
+	@go vet ./...
+	@$(STATICCHECK) ./...
+	@go mod tidy -diff
+	@go mod verify >/dev/null
+	@$(MAKE) --no-print-directory size
+	@echo "check: ok (known vulnerabilities: skipped, their database is looked up by make vuln)"
+
+.PHONY: vuln
+vuln: ## Look known vulnerabilities up; needs the Go vulnerability database
+	@go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
+
+.PHONY: size
+size: ## Check that the agent stays under 8 MB on small machines
+	@for arch in arm arm64; do \
+		GOOS=linux GOARCH=$$arch GOARM=7 $(BUILD) -o .cache/probity-agent-$$arch ./agent/cmd/probity-agent; \
+		n=$$(stat -c %s .cache/probity-agent-$$arch); echo "probity-agent for $$arch: $$n bytes"; \
+		if [ $$n -ge 8000000 ]; then echo "over 8,000,000 bytes" >&2; exit 1; fi; done
+
+.PHONY: fmt
+fmt: ## Format the code
+	@$(GOFUMPT) -w agent verifier firmware proto
+
+.PHONY: bench
+bench: deps ## Measure speed beside peers and limits (BENCH_JSON=FILE: for machines)
+	@go run ./verifier/e2e/cmd/probity-bench $(if $(BENCH_JSON),--json $(abspath $(BENCH_JSON)))
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (default 1m)
+	@go list -f '{{.Dir}}' ./... | while read -r dir; do \
+		{ grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$dir/*_test.go 2>/dev/null || true; } | sed 's/^func //' | while read -r target; do \
+			echo "== $$dir $$target"; (cd $$dir && go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .) || exit 1; done || exit 1; done
+
+.PHONY: clean
+clean: ## Remove what was built
+	@rm -rf bin .cache

@@ -1,0 +1,30 @@
+package api
+
+import (
+	"context"
+
+	"github.com/probity-attest/probity/verifier/fleet"
+	"github.com/probity-attest/probity/verifier/store"
+)
+
+// Fleet is what the API needs of the part of the verifier that leads devices; *fleet.Fleet is one. Every method but
+// Attest records an event that names actor. Errors wrap store.ErrNotFound and store.ErrConflict where they apply; an
+// error that has a method Refused() string says in words for an operator what stands in the way, and the client gets
+// these words. Of other errors the client learns nothing.
+type Fleet interface {
+	// Attest challenges a device now, or is refused.
+	Attest(ctx context.Context, tenant, id string) error
+	// Approve lets a pending device in, or one that has this full id when it comes.
+	Approve(ctx context.Context, tenant, id, actor string) (store.Device, error)
+	// Remove forgets a device and ends its credentials.
+	Remove(ctx context.Context, tenant, id, actor string) error
+	// CreateBaseline makes reference values of what a device last attested. A name that is taken is store.ErrConflict.
+	CreateBaseline(ctx context.Context, tenant string, spec fleet.BaselineSpec, actor string) (store.Reference, error)
+	// RetireReference takes reference values out of force.
+	RetireReference(ctx context.Context, tenant, name, actor string) error
+}
+
+var _ Fleet = (*fleet.Fleet)(nil)
+
+// refusal is an error whose words are meant for the client.
+type refusal interface{ Refused() string }

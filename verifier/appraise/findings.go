@@ -1,0 +1,220 @@
+package appraise
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/probity-attest/probity/verifier/result"
+)
+
+// maxFindings bounds what one result says; the most important come first.
+const maxFindings = 32
+
+// code describes one kind of finding: what it is about, how bad it is, what it does to the trustworthiness vector and
+// what an operator should do.
+type code struct {
+	submod   result.Submod
+	severity result.Severity
+	claim    func(*result.Vector) *int8 // nil: none
+	value    int8                       // AR4SI, section 2.3.4
+	meaning  string
+	action   string
+}
+
+func instance(v *result.Vector) *int8      { return &v.InstanceIdentity }
+func configuration(v *result.Vector) *int8 { return &v.Configuration }
+func executables(v *result.Vector) *int8   { return &v.Executables }
+
+const (
+	isolate   = "isolate the device, keep its evidence and compare the component with the vendor's image"
+	baseline  = "if the change was planned, make a new baseline from a device that you trust"
+	readAgain = "see the agent's log on the device for the reason"
+)
+
+// codes of findings. Names are stable: alerts and policies refer to them.
+var codes = map[string]code{
+	"software-identity": {
+		result.Identity, result.Warn, instance, 32,
+		"the device has no TPM: its key is a file and everything it says is self-asserted", "treat its state as a hint; use a device with a TPM where it matters",
+	},
+	"identity-level": {
+		result.Identity, result.Warn, instance, 32,
+		"the identity is known less well than the policy asks for", "approve the device's EK, or add its TPM maker's root certificates",
+	},
+	"tpm-reset": {
+		result.Identity, result.Critical, instance, 96,
+		"the TPM was reset while the machine kept running, so its PCRs may have been replayed", isolate,
+	},
+	"reset-count": {
+		result.Identity, result.Critical, instance, 96,
+		"the TPM's counters went back: its state was rolled back or cloned", isolate,
+	},
+	"clock-back": {
+		result.Identity, result.Critical, instance, 96,
+		"the TPM's clock went back without a reset: its state was rolled back or cloned", isolate,
+	},
+	"kernel-replaced": {
+		result.Identity, result.Warn, configuration, 32,
+		"another kernel was started without a TPM reset (kexec), so PCRs still speak of the first one", "reboot the device, or allow kexec nowhere",
+	},
+	"tpm-firmware": {
+		result.Identity, result.Info, nil, 0,
+		"the TPM's own firmware changed", "check that a TPM update was planned",
+	},
+	"model-changed": {
+		result.Identity, result.Warn, configuration, 32,
+		"the device now says that it is another model", "check the device's hardware; remove and enrol it again if that is right",
+	},
+
+	"platform-malformed": {
+		result.Identity, result.Warn, configuration, 32,
+		"the device's description of itself cannot be read", "update the agent",
+	},
+
+	"boot-log-unavailable": {
+		result.Boot, result.Warn, configuration, 32,
+		"there is no boot log, so PCR values cannot be explained", readAgain,
+	},
+	"boot-log-malformed": {
+		result.Boot, result.Warn, configuration, 32,
+		"the boot log is not a TCG event log", readAgain,
+	},
+	"boot-log-mismatch": {
+		result.Boot, result.Critical, executables, 99,
+		"the boot log does not lead to the value that the TPM signed: the log was altered or is incomplete", isolate,
+	},
+	"boot-log-rule": {
+		result.Boot, result.Critical, executables, 99,
+		"the boot log breaks a rule that every genuine one keeps", isolate,
+	},
+	"pcr-unlogged": {
+		result.Boot, result.Critical, executables, 99,
+		"the PCR holds a value that no event of the boot log explains", isolate,
+	},
+	"pcr-mismatch": {
+		result.Boot, result.Critical, executables, 96,
+		"the PCR value is not the reference value", isolate,
+	},
+	"boot-event-changed": {
+		result.Boot, result.Critical, executables, 96,
+		"was replaced: its measurement is not the reference value", isolate,
+	},
+	"boot-event-unknown": {
+		result.Boot, result.Critical, executables, 96,
+		"was measured, but the reference values do not know it", isolate,
+	},
+	"boot-event-missing": {
+		result.Boot, result.Critical, executables, 96,
+		"is in the reference values, but was not measured", isolate,
+	},
+	"boot-order": {
+		result.Boot, result.Critical, configuration, 96,
+		"the same events were measured in another order", isolate,
+	},
+	"boot-difference": {
+		result.Boot, result.Info, nil, 0,
+		"differs from the reference values in a PCR that is only reported", baseline,
+	},
+	"secure-boot-off": {
+		result.Boot, result.Critical, configuration, 96,
+		"Secure Boot was turned off", "turn Secure Boot on in the firmware's setup and find out who turned it off",
+	},
+	"secure-boot-unknown": {
+		result.Boot, result.Warn, configuration, 32,
+		"the boot log does not prove whether Secure Boot is on", readAgain,
+	},
+
+	"ima-unavailable": {
+		result.Runtime, result.Warn, executables, 32,
+		"there is no IMA list, so it is not known which files ran", readAgain,
+	},
+	"ima-unbound": {
+		result.Runtime, result.Warn, executables, 32,
+		"IMA started before the TPM's driver, so the TPM does not vouch for its list", "use a kernel with the TPM's driver built in",
+	},
+	"ima-mismatch": {
+		result.Runtime, result.Critical, executables, 99,
+		"no prefix of the IMA list leads to the value that the TPM signed: the list was altered", isolate,
+	},
+	"ima-boot-aggregate": {
+		result.Runtime, result.Critical, executables, 99,
+		"the IMA list's boot_aggregate does not fit the quoted PCRs: the list is of another boot", isolate,
+	},
+	"ima-violation": {
+		result.Runtime, result.Warn, executables, 33,
+		"files were changed while they were measured (IMA violations), so what ran is not known", "find the process that writes to the file while it is in use",
+	},
+	"ima-padded": {
+		result.Runtime, result.Info, nil, 0,
+		"the kernel extends this bank with padded SHA-1 digests only", "use a kernel of at least 5.8 with the bank's hash built in",
+	},
+	"file-changed": {
+		result.Runtime, result.Critical, executables, 96,
+		"the file's content is not the reference value", isolate,
+	},
+	"file-moved": {
+		result.Runtime, result.Info, nil, 0,
+		"a known file ran from another path", "check that a link or copy was planned",
+	},
+	"file-unknown": {
+		result.Runtime, result.Warn, executables, 33,
+		"the file is not in the reference values", "find out which package brought it; " + baseline,
+	},
+}
+
+// finding returns a finding of a code with the code's standing texts.
+func finding(name, component, expected, observed string) result.Finding {
+	c := codes[name]
+	return result.Finding{
+		Code: name, Severity: c.severity, Submod: c.submod, Component: printable(component),
+		Expected: printable(expected), Observed: printable(observed), Meaning: c.meaning, Action: c.action,
+	}
+}
+
+// maxText is the longest text that a finding takes over from a device, in bytes.
+const maxText = 1024
+
+// printable escapes whatever a terminal, a page or a database might not take as text: a device chooses file names, reasons
+// and what it calls itself.
+func printable(s string) string {
+	if len(s) > maxText {
+		s = s[:maxText] + "..."
+	}
+	for _, r := range s {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			quoted := strconv.QuoteToGraphic(s)
+			return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+		}
+	}
+	return s
+}
+
+var severities = map[result.Severity]int{result.Info: 0, result.Warn: 1, result.Critical: 2}
+
+var submodOrder = map[result.Submod]int{result.Boot: 0, result.Identity: 1, result.Runtime: 2, result.Flash: 3}
+
+// sortFindings puts the most important first and keeps the order in which they were found otherwise.
+func sortFindings(fs []result.Finding) {
+	slices.SortStableFunc(fs, func(a, b result.Finding) int {
+		return cmp.Or(
+			cmp.Compare(severities[b.Severity], severities[a.Severity]),
+			cmp.Compare(submodOrder[a.Submod], submodOrder[b.Submod]),
+			cmp.Compare(weight(a.Code), weight(b.Code)),
+		)
+	})
+}
+
+// weight puts the finding that names a cause before those that follow from it.
+func weight(code string) int {
+	switch code {
+	case "secure-boot-off":
+		return 0
+	case "boot-event-missing", "boot-order":
+		return 2
+	}
+	return 1
+}

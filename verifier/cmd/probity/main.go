@@ -1,0 +1,20 @@
+// Command probity is the tool of operators and auditors: it asks a verifier about devices and changes what operators may
+// change, and it explains boot event logs and IMA lists offline.
+//
+// Commands are a noun and a verb. Data goes to stdout as a table for people, or as JSON or YAML with -o; messages go to
+// stderr. What other machines say of themselves is escaped before it reaches a terminal. Exit codes: see errors.go.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(exitCode(err))
+}

@@ -1,0 +1,88 @@
+package fleet
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/probity-attest/probity/verifier/reference"
+	"github.com/probity-attest/probity/verifier/store"
+)
+
+// BaselineKey signs baselines, and says which signatures are believed.
+type BaselineKey struct{ Key *ecdsa.PrivateKey }
+
+// referenceAge is how old the compiled references of a tenant may be before the store is asked again: another replica may
+// have added some.
+const referenceAge = 10 * time.Second
+
+// references keeps every tenant's compiled reference values.
+type references struct {
+	store store.References
+	key   *BaselineKey
+
+	mu      sync.Mutex
+	tenants map[string]*compiled
+}
+
+type compiled struct {
+	set   *reference.Set
+	names string // of the documents in force
+	at    time.Time
+}
+
+func newReferences(s store.References, key *BaselineKey) *references {
+	return &references{store: s, key: key, tenants: make(map[string]*compiled)}
+}
+
+// set returns the references of a tenant that are in force. Where the store cannot be asked, nothing is appraised.
+func (r *references) set(ctx context.Context, tenant string) (*reference.Set, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.tenants[tenant]
+	if c != nil && time.Since(c.at) < referenceAge {
+		return c.set, nil
+	}
+	documents, err := r.store.References(ctx, tenant)
+	if err != nil {
+		return nil, fmt.Errorf("reading reference values: %w", err)
+	}
+	names := ""
+	for _, d := range documents {
+		if d.Retired.IsZero() {
+			names += d.Name + "\x00"
+		}
+	}
+	if c != nil && c.names == names {
+		c.at = time.Now()
+		return c.set, nil
+	}
+	var open []reference.Baseline
+	for _, d := range documents {
+		if !d.Retired.IsZero() {
+			continue
+		}
+		b, err := reference.Open(d.Document, &r.key.Key.PublicKey)
+		if err != nil {
+			return nil, fmt.Errorf("reference values %q: %w", d.Name, err)
+		}
+		if b.Name != d.Name || b.Tenant != tenant {
+			return nil, fmt.Errorf("reference values %q of %q: signed for %q of %q", d.Name, tenant, b.Name, b.Tenant)
+		}
+		open = append(open, b)
+	}
+	c = &compiled{set: reference.Compile(open), names: names, at: time.Now()}
+	r.tenants[tenant] = c
+	return c.set, nil
+}
+
+// changed makes the next use read the store.
+func (r *references) changed(tenant string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.tenants[tenant]; c != nil {
+		c.at = time.Time{}
+	}
+}

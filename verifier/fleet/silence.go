@@ -1,0 +1,104 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/probity-attest/probity/proto"
+	"github.com/probity-attest/probity/verifier/result"
+	"github.com/probity-attest/probity/verifier/store"
+)
+
+// staleLifetime is how long a published result that says "stale" may be believed.
+const staleLifetime = 24 * time.Hour
+
+// Watch tells of devices that fall silent until ctx ends. A device is stale by its StaleAt alone, whoever asks and
+// whatever runs; Watch writes it down, once, and publishes it.
+func (f *Fleet) Watch(ctx context.Context) error {
+	every := min(max(f.policy.StaleAfter/20, 200*time.Millisecond), 30*time.Second)
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		if err := f.Sweep(ctx); err != nil && ctx.Err() == nil {
+			f.log.Error("looking for silent devices failed, trying again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// Sweep writes down which devices became stale since it last ran.
+func (f *Fleet) Sweep(ctx context.Context) error {
+	for {
+		silent, err := f.cfg.Store.Overdue(ctx, f.cfg.Now(), 500)
+		if err != nil {
+			return err
+		}
+		for i := range silent {
+			if err := f.stale(ctx, &silent[i]); err != nil && !errors.Is(err, store.ErrConflict) {
+				return err
+			}
+		}
+		if len(silent) == 0 {
+			return nil
+		}
+	}
+}
+
+// stale marks one device. A device that reported meanwhile is a conflict and stays as it is.
+func (f *Fleet) stale(ctx context.Context, d *store.Device) error {
+	was := d.State
+	r := result.Result{
+		Tenant: d.Tenant, Device: d.ID, At: d.StaleAt, StaleAt: f.cfg.Now().Add(staleLifetime),
+		State: result.Stale, Level: d.Level, Policy: f.policy.ID(), Vendor: d.Vendor, Model: d.Model,
+		Findings: []result.Finding{{
+			Code: "silent", Severity: result.Warn, Submod: result.Identity, Component: "device",
+			Expected: "evidence every " + f.cfg.Interval.String(), Observed: "none since " + d.LastSeen.Format(time.RFC3339),
+			Meaning:   "the device stopped attesting, so nothing is known of what it runs now",
+			Action:    "check that the device and its agent run and can reach the verifier",
+			FirstSeen: d.StaleAt,
+		}},
+	}
+	ear, err := f.cfg.Signer.Sign(r)
+	if err != nil {
+		return err
+	}
+	d.Silenced, d.Since, d.Result = true, d.StaleAt, []byte(ear)
+	event := stateChanged(d, was, result.Stale, d.StaleAt, []string{r.Findings[0].Line()})
+	if _, err := f.cfg.Store.SaveDevice(ctx, *d, event); err != nil {
+		return err
+	}
+	f.cfg.Metrics.silenced.Inc()
+	f.log.Warn("device fell silent", "tenant", d.Tenant, "device", d.ID, "last_seen", d.LastSeen, "was", was)
+	if err := f.cfg.Sender.Retain(ctx, address(d, proto.Result), []byte(ear)); err != nil {
+		f.log.Warn("result not published", "device", d.ID, "error", err)
+	}
+	return nil
+}
+
+// Republish publishes the newest result of every device again, for an embedded broker forgets them when it ends.
+func (f *Fleet) Republish(ctx context.Context, tenant string) error {
+	after := ""
+	for {
+		page, err := f.cfg.Store.Devices(ctx, store.Filter{Tenant: tenant, Now: f.cfg.Now(), After: after, Limit: 1000})
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			if len(page[i].Result) == 0 {
+				continue
+			}
+			if err := f.cfg.Sender.Retain(ctx, address(&page[i], proto.Result), page[i].Result); err != nil {
+				return err
+			}
+		}
+		if len(page) < 1000 {
+			return nil
+		}
+		after = page[len(page)-1].ID
+	}
+}

@@ -1,0 +1,186 @@
+// Package reference holds reference values, known-good measurements of a device model, as signed documents and compiled
+// for look-up.
+//
+// A Baseline is the operator's own set of reference values, taken from a device that the operator trusts and signed with
+// the verifier's key: the fallback where a vendor publishes nothing. Set is what an appraisal reads: all documents of a
+// tenant that are in force, immutable, shared by all devices and replaced as a whole.
+package reference
+
+import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+	"github.com/veraison/go-cose"
+
+	"github.com/probity-attest/probity/firmware/pcr"
+)
+
+// Limits of a document.
+const (
+	MaxDocument = 64 << 20 // bytes
+	maxFiles    = 1 << 20
+	maxEvents   = 1 << 16
+)
+
+// contentType of the COSE_Sign1 payload (RFC 9052, section 3.1).
+const contentType = "application/vnd.probity.baseline+cbor"
+
+// externalData separates this use of the signing key from every other.
+var externalData = []byte("probity/v1/baseline")
+
+// Baseline is a set of reference values for one model.
+type Baseline struct {
+	Name     string     `cbor:"1,keyasint"`
+	Tenant   string     `cbor:"2,keyasint"`
+	Vendor   string     `cbor:"3,keyasint"`
+	Model    string     `cbor:"4,keyasint"`
+	Firmware string     `cbor:"5,keyasint,omitempty"` // firmware version, for people
+	Device   string     `cbor:"6,keyasint"`           // device from which the values were taken
+	Created  time.Time  `cbor:"7,keyasint"`
+	Bank     uint16     `cbor:"8,keyasint"` // TPM_ALG_ID
+	PCRs     []Register `cbor:"9,keyasint"`
+	Secure   *bool      `cbor:"10,keyasint,omitempty"` // Secure Boot; absent: not measured
+	Files    []File     `cbor:"11,keyasint,omitempty"` // IMA; empty: the device had no list
+}
+
+// Register is the reference for one PCR.
+type Register struct {
+	Index      int     `cbor:"1,keyasint"`
+	Value      []byte  `cbor:"2,keyasint"`
+	ReportOnly bool    `cbor:"3,keyasint,omitempty"` // a difference is told, but does not change the verdict
+	Events     []Event `cbor:"4,keyasint,omitempty"` // in order; empty: no log, only the value counts
+}
+
+// Event is one measurement.
+type Event struct {
+	Slot   string `cbor:"1,keyasint"` // which thing was measured
+	Digest []byte `cbor:"2,keyasint"`
+	Note   string `cbor:"3,keyasint,omitempty"` // what was measured, for people
+}
+
+// File is one file that IMA measured.
+type File struct {
+	Path   []byte `cbor:"1,keyasint"` // as the kernel gives it: any bytes but NUL
+	Digest []byte `cbor:"2,keyasint"`
+}
+
+// ErrSignature is returned for a document that the verifier's key did not sign.
+var ErrSignature = errors.New("signature does not verify")
+
+var (
+	encoding = func() cbor.EncMode {
+		o := cbor.CoreDetEncOptions()
+		o.Time = cbor.TimeRFC3339Nano
+		m, err := o.EncMode()
+		if err != nil {
+			panic(err)
+		}
+		return m
+	}()
+	decoding = func() cbor.DecMode {
+		m, err := cbor.DecOptions{
+			DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+			IndefLength:       cbor.IndefLengthForbidden,
+			TagsMd:            cbor.TagsForbidden,
+			MaxArrayElements:  maxFiles,
+			ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
+		}.DecMode()
+		if err != nil {
+			panic(err)
+		}
+		return m
+	}()
+)
+
+// Sign returns b as COSE_Sign1 (RFC 9052, section 4.2) with ES256.
+func Sign(b Baseline, key *ecdsa.PrivateKey) ([]byte, error) {
+	if err := b.validate(); err != nil {
+		return nil, fmt.Errorf("sign baseline %q: %w", b.Name, err)
+	}
+	payload, err := encoding.Marshal(b)
+	if err != nil {
+		return nil, fmt.Errorf("sign baseline %q: %w", b.Name, err)
+	}
+	signer, err := cose.NewSigner(cose.AlgorithmES256, key)
+	if err != nil {
+		return nil, fmt.Errorf("sign baseline %q: %w", b.Name, err)
+	}
+	headers := cose.Headers{Protected: cose.ProtectedHeader{
+		cose.HeaderLabelAlgorithm:   cose.AlgorithmES256,
+		cose.HeaderLabelContentType: contentType,
+	}}
+	document, err := cose.Sign1(rand.Reader, signer, headers, payload, externalData)
+	if err != nil {
+		return nil, fmt.Errorf("sign baseline %q: %w", b.Name, err)
+	}
+	return document, nil
+}
+
+// Open verifies and decodes a document. The checks, in order: size, COSE structure, content type, signature by key,
+// strict CBOR, the values' own rules.
+func Open(document []byte, key *ecdsa.PublicKey) (Baseline, error) {
+	if len(document) > MaxDocument {
+		return Baseline{}, fmt.Errorf("open baseline: %d bytes, at most %d allowed", len(document), MaxDocument)
+	}
+	var m cose.Sign1Message
+	if err := m.UnmarshalCBOR(document); err != nil {
+		return Baseline{}, fmt.Errorf("open baseline: %w", err)
+	}
+	if t, _ := m.Headers.Protected[cose.HeaderLabelContentType].(string); t != contentType {
+		return Baseline{}, fmt.Errorf("open baseline: content type %q, want %q", t, contentType)
+	}
+	verifier, err := cose.NewVerifier(cose.AlgorithmES256, key)
+	if err != nil {
+		return Baseline{}, fmt.Errorf("open baseline: %w", err)
+	}
+	if err := m.Verify(externalData, verifier); err != nil {
+		return Baseline{}, fmt.Errorf("open baseline: %w: %w", ErrSignature, err)
+	}
+	var b Baseline
+	if err := decoding.Unmarshal(m.Payload, &b); err != nil {
+		return Baseline{}, fmt.Errorf("open baseline: %w", err)
+	}
+	if err := b.validate(); err != nil {
+		return Baseline{}, fmt.Errorf("open baseline %q: %w", b.Name, err)
+	}
+	return b, nil
+}
+
+func (b *Baseline) validate() error {
+	alg := pcr.Algorithm(b.Bank)
+	if b.Name == "" {
+		return errors.New("no name")
+	}
+	if !alg.Trusted() {
+		return fmt.Errorf("bank %s carries no trust: want sha256 or sha384", alg)
+	}
+	if len(b.PCRs) == 0 {
+		return errors.New("no PCRs")
+	}
+	if len(b.Files) > maxFiles {
+		return fmt.Errorf("%d files, at most %d allowed", len(b.Files), maxFiles)
+	}
+	var seen pcr.Selection
+	for _, r := range b.PCRs {
+		if r.Index < 0 || r.Index >= pcr.Count || seen.Has(r.Index) {
+			return fmt.Errorf("PCR %d does not exist or is there twice", r.Index)
+		}
+		seen |= 1 << r.Index
+		if len(r.Value) != alg.Size() {
+			return fmt.Errorf("PCR %d: value of %d bytes, want %d", r.Index, len(r.Value), alg.Size())
+		}
+		if len(r.Events) > maxEvents {
+			return fmt.Errorf("PCR %d: %d events, at most %d allowed", r.Index, len(r.Events), maxEvents)
+		}
+		for _, e := range r.Events {
+			if len(e.Digest) != alg.Size() {
+				return fmt.Errorf("PCR %d: event %q: digest of %d bytes, want %d", r.Index, e.Slot, len(e.Digest), alg.Size())
+			}
+		}
+	}
+	return nil
+}
