@@ -11,9 +11,23 @@ BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := go run mvdan.cc/gofumpt@v0.12.0
 
-# Programs that tests and the demo need, and the Debian packages that bring them.
-PROGRAMS := swtpm swtpm_setup mosquitto gcc
-PACKAGES := swtpm swtpm-tools mosquitto gcc libc6-dev
+# Programs that the demo and the tests need, and the Debian packages that bring them.
+DEMO_PROGRAMS := swtpm swtpm_setup
+DEMO_PACKAGES := swtpm swtpm-tools
+PROGRAMS := $(DEMO_PROGRAMS) mosquitto gcc
+PACKAGES := $(DEMO_PACKAGES) mosquitto gcc libc6-dev
+
+# install PROGRAMS,PACKAGES: install the packages if one of the programs is missing.
+define install
+missing=; for p in $(1); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+if [ -z "$$missing" ]; then exit 0; fi; \
+echo "installing for:$$missing"; \
+if ! command -v apt-get >/dev/null; then echo "no apt-get here: install$$missing by hand" >&2; exit 1; fi; \
+as=; if [ "$$(id -u)" != 0 ]; then \
+	command -v sudo >/dev/null || { echo "not root and no sudo: run as root: apt-get install $(2)" >&2; exit 1; }; as=sudo; fi; \
+$$as apt-get update -qq; \
+$$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2) >/dev/null
+endef
 
 FUZZTIME ?= 1m
 BENCHTIME ?= 1s
@@ -24,13 +38,11 @@ help: ## Show this list
 
 .PHONY: deps
 deps: ## Install what is missing (apt-get, as root or through sudo)
-	@missing=; for p in $(PROGRAMS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$p >/dev/null || missing="$$missing $$p"; done; \
-	if [ -z "$$missing" ]; then exit 0; fi; \
-	echo "installing for:$$missing"; \
-	if ! command -v apt-get >/dev/null; then echo "no apt-get here: install$$missing by hand" >&2; exit 1; fi; \
-	as=; if [ "$$(id -u)" != 0 ]; then command -v sudo >/dev/null || { echo "not root and no sudo: run as root: apt-get install $(PACKAGES)" >&2; exit 1; }; as=sudo; fi; \
-	$$as apt-get update -qq; \
-	DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null
+	@$(call install,$(PROGRAMS),$(PACKAGES))
+
+.PHONY: deps-demo
+deps-demo:
+	@$(call install,$(DEMO_PROGRAMS),$(DEMO_PACKAGES))
 
 .PHONY: build
 build: ## Build the programs into bin/
@@ -38,7 +50,7 @@ build: ## Build the programs into bin/
 	@$(BUILD) -o bin/ ./agent/cmd/... ./verifier/cmd/...
 
 .PHONY: demo
-demo: deps build ## Show the main job: devices enrol, attest, and the bad ones are found (ONCE=1: exit by itself)
+demo: deps-demo build ## Show the main job: devices enrol, attest, and the bad ones are found (ONCE=1: exit by itself)
 	@mkdir -p bin && $(BUILD) -o bin/probity-demo ./verifier/e2e/cmd/probity-demo
 	@bin/probity-demo $(if $(ONCE),--once)
 
@@ -72,7 +84,7 @@ fmt: ## Format the code
 	@$(GOFUMPT) -w agent verifier firmware proto
 
 .PHONY: bench
-bench: deps ## Measure speed beside peers and limits (BENCH_JSON=FILE: for machines)
+bench: deps-demo ## Measure speed beside peers and limits (BENCH_JSON=FILE: for machines)
 	@go run ./verifier/e2e/cmd/probity-bench $(if $(BENCH_JSON),--json $(abspath $(BENCH_JSON)))
 
 .PHONY: fuzz

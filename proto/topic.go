@@ -44,6 +44,9 @@ func (a Address) String() string {
 // Down returns the filter with which the device of a subscribes to all that is meant for it.
 func (a Address) Down() string { return topicPrefix + a.Tenant + "/" + a.Device + "/dn/#" }
 
+// Results returns the filter with which a relying party subscribes to the newest results of all devices of a tenant.
+func Results(tenant string) string { return topicPrefix + tenant + "/+/" + string(Result) }
+
 // ParseAddress splits a topic. It fails on everything that is not exactly one of this protocol's topics.
 func ParseAddress(topic string) (Address, error) {
 	rest, ok := strings.CutPrefix(topic, topicPrefix)

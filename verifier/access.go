@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/probity-attest/probity/verifier/authority"
 	"github.com/probity-attest/probity/verifier/enroll"
@@ -20,18 +21,36 @@ type access struct {
 // Token implements broker.Access: any genuine enrolment token opens the enrolment topics. Whether it still lets anybody in
 // is for package enroll to decide, which can say why not; MQTT cannot.
 func (a access) Token(ctx context.Context, token, _ string) (string, error) {
-	parsed, err := enroll.ParseToken(token)
+	known, err := a.stored(ctx, enroll.DeviceToken, token)
+	return known.Tenant, err
+}
+
+// Operator implements broker.Access: an operator's token that is in force.
+func (a access) Operator(ctx context.Context, token string) (string, error) {
+	known, err := a.stored(ctx, enroll.OperatorToken, token)
 	if err != nil {
 		return "", err
+	}
+	if known.Revoked || !known.Expires.IsZero() && !time.Now().Before(known.Expires) {
+		return "", errors.New("operator token has expired or was revoked")
+	}
+	return known.Tenant, nil
+}
+
+// stored returns what is stored of a genuine token of this kind, in force or not.
+func (a access) stored(ctx context.Context, kind enroll.TokenKind, text string) (store.Token, error) {
+	parsed, err := enroll.ParseToken(text)
+	if err != nil {
+		return store.Token{}, err
 	}
 	known, err := a.store.Token(ctx, parsed.ID)
 	if err != nil {
-		return "", err
+		return store.Token{}, err
 	}
-	if parsed.Kind != enroll.DeviceToken || !parsed.Matches(known) {
-		return "", errors.New("not an enrolment token of this verifier")
+	if parsed.Kind != kind || !parsed.Matches(known) {
+		return store.Token{}, errors.New("not a token of this kind and verifier")
 	}
-	return parsed.Tenant, nil
+	return known, nil
 }
 
 // Device implements broker.Access: a certificate of our CA, expired or not, for a device that is enrolled.

@@ -139,7 +139,7 @@ func (v *Verifier) lead(ctx context.Context) error {
 		return err
 	}
 	sender.Link = v.link
-	return nil
+	return v.metrics.Register(gauges{v})
 }
 
 // lateSender breaks the circle of a fleet that sends through a link whose handler is the fleet.
@@ -185,11 +185,11 @@ func (v *Verifier) ready(ctx context.Context, out io.Writer) error {
 	if err := v.fleet.Republish(ctx, v.cfg.Tenant); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("publishing results again: %w", err)
 	}
-	v.log.Info("verifier is ready", "version", v.version, "mqtt", v.MQTTAddr(), "api", v.APIAddr(),
-		"ca_fingerprint", v.authority.Fingerprint())
 	if err := v.welcome(ctx, out); err != nil {
 		return err
 	}
+	v.log.Info("verifier is ready", "version", v.version, "mqtt", v.MQTTAddr(), "api", v.APIAddr(),
+		"ca_fingerprint", v.authority.Fingerprint())
 	close(v.started)
 	if err := daemon.Ready(); err != nil {
 		v.log.Warn("systemd was not told that the verifier is ready", "error", err)

@@ -193,8 +193,8 @@ func (s *session) receipt(now time.Time, m *proto.Receipt) error {
 	if len(m.Reasons) > 0 {
 		first = m.Reasons[0]
 	}
-	s.cfg.Log.Info("evidence appraised", "state", m.State, "findings", len(m.Reasons), "first", first,
-		"next_in", time.Duration(m.Next)*time.Second)
+	s.cfg.Log.Info("evidence appraised", "evidence", m.Evidence.String(), "state", m.State,
+		"findings", len(m.Reasons), "first", first, "next_in", time.Duration(m.Next)*time.Second)
 	s.status("attested: " + m.State)
 	return s.finish(outcome{receipt: m})
 }

@@ -253,6 +253,38 @@ func TestKeysThatAreNoAK(t *testing.T) {
 	}
 }
 
+// TestRSA: the AK of a TPM without P-256, and signatures of the wrong kind in both directions.
+func TestRSA(t *testing.T) {
+	b := newBench(t).trusting()
+	ecc := b.report()
+	if err := b.device.UseRSA(); err != nil {
+		t.Fatal(err)
+	}
+	b.wantState(b.attest(), result.Trusted)
+	message := b.report()
+	for at := range 8 { // scheme, hash, size and the first bytes
+		wrong := edit(t, message, func(ev *proto.Evidence) { ev.Signature[at] ^= 1 })
+		if _, err := b.appraise(wrong); err == nil {
+			t.Errorf("accepted with byte %d of the signature changed", at)
+		}
+	}
+	var signed proto.Evidence
+	if err := proto.Decode(ecc, &signed); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.appraise(edit(t, message, func(ev *proto.Evidence) { ev.Signature = signed.Signature }))
+	wantRejection(t, err, proto.CodeSignature)
+	in, err := b.input(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range in.Identity.AK {
+		in.Identity.AK = b.device.AK[:n]
+		_, err := appraise.Appraise(in)
+		wantRejection(t, err, proto.CodeNotEnrolled)
+	}
+}
+
 // mutations is how many random changes TestMutations tries beside every single bit.
 const mutations = 1_000_000
 

@@ -1,7 +1,8 @@
 // Package broker is the MQTT broker inside the verifier: MQTT 3.1.1 over TLS, default-deny.
 //
-// Three kinds of client exist. A device with a client certificate publishes to its own up/ topics and subscribes to its own
+// Four kinds of client exist. A device with a client certificate publishes to its own up/ topics and subscribes to its own
 // dn/ topics. A device without one, that has an enrolment token as password, reaches only its own up/enroll and dn/enroll.
+// Whoever has an operator's token, as password of the user "operator", receives the results of the tenant and sends nothing.
 // The verifier itself, connected in memory by Dial, receives all up/ topics and publishes to dn/ topics and result.
 // Everything else is denied: other topics and tenants, other wildcards, $SYS, retained publications and wills of devices
 // outside their topics. QoS 2 is served as QoS 1. principal.go has the rules, README.md the same rules for mosquitto.
@@ -43,6 +44,8 @@ import (
 type Access interface {
 	// Token returns the tenant whose enrolment token this is, if the device may use it.
 	Token(ctx context.Context, token, device string) (tenant string, err error)
+	// Operator returns the tenant whose operator token this is.
+	Operator(ctx context.Context, token string) (tenant string, err error)
 	// Device returns whose certificate this is. TLS has checked what Config.TLS says, for example its issuer.
 	Device(ctx context.Context, cert *x509.Certificate) (tenant, device string, err error)
 }

@@ -54,6 +54,10 @@ func TestWhoMayConnect(t *testing.T) {
 		{"token with another's client id", b.with(nil).SetUsername(id(1)).SetPassword("good").SetClientID("enroll-" + id(2)), false},
 		{"token for no device", b.with(nil).SetUsername("#").SetPassword("good").SetClientID("enroll-#"), false},
 		{"token for a hostile device", b.with(nil).SetUsername(id(1) + "/../x\n").SetPassword("good").SetClientID("enroll-\n"), false},
+		{"operator", b.with(nil).SetUsername("operator").SetPassword("operator").SetClientID("any"), true},
+		{"operator with a device's client id", b.with(nil).SetUsername("operator").SetPassword("operator").SetClientID(id(1)), true},
+		{"operator with an enrolment token", b.with(nil).SetUsername("operator").SetPassword("good").SetClientID("any"), false},
+		{"operator without token", b.with(nil).SetUsername("operator").SetClientID("any"), false},
 		{"nothing", b.with(nil).SetClientID("x"), false},
 		{"MQTT 3.1", b.options("t", 1).SetProtocolVersion(3), false},
 	} {
@@ -77,7 +81,7 @@ func TestWhoMayConnect(t *testing.T) {
 			t.Errorf("a client broke the log into a line of its own: %q", line)
 		}
 	}
-	if got := b.broker.Stats(); got.Unauthenticated < 14 {
+	if got := b.broker.Stats(); got.Unauthenticated < 16 {
 		t.Errorf("Unauthenticated = %d, want every refused client", got.Unauthenticated)
 	}
 }
@@ -215,6 +219,38 @@ func TestRetained(t *testing.T) {
 		t.Errorf("%d retained messages, a device left one", got)
 	}
 	b.nothing(v, b.sub("t", 2), "evil")
+}
+
+// TestReader: an operator's token opens the results of its tenant, the retained ones at once, and nothing else.
+func TestReader(t *testing.T) {
+	b := embedded(t, Config{})
+	v := b.listener()
+	publish := func(tenant string, n int, payload string) {
+		t.Helper()
+		if token := v.Publish(topic(tenant, n, proto.Result), 1, true, payload); !token.WaitTimeout(patience) || token.Error() != nil {
+			t.Fatal(token.Error())
+		}
+	}
+	publish("t", 1, "first")
+	publish("other", 1, "foreign")
+	r := b.connect(b.with(nil).SetUsername("operator").SetPassword("operator").SetClientID(id(1)))
+	for _, filter := range []string{"#", "probity/v1/+/+/result", proto.Results("other"), proto.AllUp, "probity/v1/t/+/dn/#", "probity/v1/t/+/+/challenge"} {
+		if got := r.subscribe(filter); got != 0x80 {
+			t.Errorf("subscription to %q = %#x, want it refused", filter, got)
+		}
+	}
+	if got := r.subscribe(proto.Results("t")); got > 1 {
+		t.Fatalf("subscription to results was refused: %#x", got)
+	}
+	r.await("first")
+	publish("other", 2, "foreign")
+	publish("t", 2, "second")
+	r.await("second")
+	b.device("t", 1) // a reader with a device's client id takes no session over, and loses its own to none
+	publish("t", 3, "third")
+	r.await("third")
+	r.Publish(topic("t", 1, proto.UpState), 1, false, "evil")
+	r.awaitLost()
 }
 
 // sub is a device that is subscribed to what is meant for it.

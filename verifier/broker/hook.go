@@ -83,6 +83,9 @@ func (b *Broker) authenticate(c *conn, pk packets.Packet) (principal, error) {
 	var who principal
 	var id string
 	var err error
+	if c.peer == nil && string(pk.Connect.Username) == readerName {
+		return b.authenticateReader(ctx, pk)
+	}
 	if c.peer != nil {
 		who.role = device
 		who.tenant, who.device, err = b.cfg.Access.Device(ctx, c.peer)
@@ -108,6 +111,21 @@ func (b *Broker) authenticate(c *conn, pk packets.Packet) (principal, error) {
 		return principal{}, fmt.Errorf("%s %s: client id must be %q", who.role, who.device, id)
 	}
 	return who, nil
+}
+
+// readerName is the user name of whoever has an operator's token.
+const readerName = "operator"
+
+// authenticateReader admits an operator or relying party, under any client id: nobody's session can be taken over by it.
+func (b *Broker) authenticateReader(ctx context.Context, pk packets.Packet) (principal, error) {
+	tenant, err := b.cfg.Access.Operator(ctx, string(pk.Connect.Password))
+	if err != nil {
+		return principal{}, fmt.Errorf("%s: %w", reader, err)
+	}
+	if !proto.ValidTenant(tenant) {
+		return principal{}, fmt.Errorf("%s: not a tenant: %q", reader, clip(tenant))
+	}
+	return principal{role: reader, tenant: tenant}, nil
 }
 
 // OnACLCheck is asked before a publication (write), for each filter of a subscription, and before each delivery. A filter

@@ -13,11 +13,14 @@ const (
 	nobody    role = iota // not authenticated: may do nothing
 	enrolling             // has a token: may talk about its enrolment
 	device                // has a client certificate
+	reader                // has an operator's token: hears the results of its tenant
 	verifier              // is this process
 )
 
 // String returns the role for logs.
-func (r role) String() string { return [...]string{"nobody", "enrolling", "device", "verifier"}[r] }
+func (r role) String() string {
+	return [...]string{"nobody", "enrolling", "device", "reader", "verifier"}[r]
+}
 
 // principal is an authenticated client. The zero value may do nothing.
 type principal struct {
@@ -57,6 +60,8 @@ func (p principal) mayReceive(topic string) bool {
 		return strings.HasPrefix(string(a.Leaf), "up/")
 	case device:
 		return p.owns(a) && strings.HasPrefix(string(a.Leaf), "dn/")
+	case reader:
+		return a.Tenant == p.tenant && a.Leaf == proto.Result
 	case enrolling:
 		return p.owns(a) && a.Leaf == proto.DownEnroll
 	}
@@ -71,6 +76,8 @@ func (p principal) maySubscribe(filter string) bool {
 		return unshared(filter) == proto.AllUp
 	case device:
 		return filter == proto.Address{Tenant: p.tenant, Device: p.device}.Down() || p.mayReceive(filter)
+	case reader:
+		return filter == proto.Results(p.tenant) || p.mayReceive(filter)
 	}
 	return p.mayReceive(filter)
 }

@@ -8,7 +8,12 @@ import (
 )
 
 var everybody = []principal{
-	{}, {role: verifier}, {device, "t", id(1)}, {enrolling, "t", id(1)}, {tenant: "t", device: id(1)},
+	{},
+	{role: verifier},
+	{device, "t", id(1)},
+	{enrolling, "t", id(1)},
+	{tenant: "t", device: id(1)},
+	{role: reader, tenant: "t"},
 }
 
 func TestPrincipalRules(t *testing.T) {
@@ -22,8 +27,8 @@ func TestPrincipalRules(t *testing.T) {
 			for _, leaf := range leaves {
 				up, down := strings.HasPrefix(string(leaf), "up/"), strings.HasPrefix(string(leaf), "dn/")
 				enrol := leaf == proto.UpEnroll || leaf == proto.DownEnroll
-				publish := []bool{false, down || leaf == proto.Result, own && up, own && up && enrol, false}
-				receive := []bool{false, up, own && down, own && down && enrol, false}
+				publish := []bool{false, down || leaf == proto.Result, own && up, own && up && enrol, false, false}
+				receive := []bool{false, up, own && down, own && down && enrol, false, tenant == "t" && leaf == proto.Result}
 				for i, p := range everybody {
 					if got := p.mayPublish(topic(tenant, n, leaf)); got != publish[i] {
 						t.Errorf("%v mayPublish(%s) = %t", p, topic(tenant, n, leaf), got)
@@ -55,7 +60,10 @@ func FuzzPrincipal(f *testing.F) {
 			case !may:
 			case p.role == nobody:
 				t.Errorf("nobody reaches %q", s)
-			case p.role != verifier && !strings.HasPrefix(s, "probity/v1/t/"+id(1)+"/"):
+			case p.role == reader && s == proto.Results("t"):
+			case p.role == reader && (p.mayPublish(s) || !strings.HasPrefix(s, "probity/v1/t/") || !strings.HasSuffix(s, "/result")):
+				t.Errorf("%v reaches %q", p, s)
+			case p.role != verifier && p.role != reader && !strings.HasPrefix(s, "probity/v1/t/"+id(1)+"/"):
 				t.Errorf("%v reaches %q", p, s)
 			case p.role != verifier && strings.ContainsAny(s, "+") || strings.Contains(strings.TrimSuffix(s, "/#"), "#"):
 				t.Errorf("%v reaches %q with a wildcard", p, s)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
 	"github.com/probity-attest/probity/firmware/eventlog/eventlogtest"
+	"github.com/probity-attest/probity/proto"
 	"github.com/probity-attest/probity/verifier"
 	"github.com/probity-attest/probity/verifier/result"
 )
@@ -143,12 +147,30 @@ func TestIdentityLevels(t *testing.T) {
 	})
 }
 
-// TestPublishedResult: what is published is an EAR that a relying party verifies with the key that the API shows.
+// TestPublishedResult: what is retained on a device's result topic is an EAR that a relying party verifies offline.
 func TestPublishedResult(t *testing.T) {
 	w := newWorld(t, nil)
 	d := w.device(w.ca, healthy(t))
 	d.attest(result.Unsupported)
-	ear := w.newest(d.id).EAR
+	ears := make(chan string, 1)
+	o := mqtt.NewClientOptions().AddBroker("tls://" + w.cfg.MQTT.Listen).SetClientID("relying-party").SetTLSConfig(w.tls()).
+		SetUsername("operator").SetPassword(w.operator).SetOnConnectHandler(func(c mqtt.Client) {
+		c.Subscribe(proto.Results("default"), 1, func(_ mqtt.Client, m mqtt.Message) { ears <- string(m.Payload()) })
+	})
+	c := mqtt.NewClient(o)
+	if token := c.Connect(); !token.WaitTimeout(patience) || token.Error() != nil {
+		t.Fatalf("relying party: %v", token.Error())
+	}
+	defer c.Disconnect(0)
+	var ear string
+	select {
+	case ear = <-ears:
+	case <-time.After(patience):
+		t.Fatal("no result is retained")
+	}
+	if newest := w.newest(d.id).EAR; ear != newest {
+		t.Error("another result is retained than the newest")
+	}
 	b, err := os.ReadFile(filepath.Join(w.cfg.StateDir, "keys", "signing.pem"))
 	if err != nil {
 		t.Fatal(err)
@@ -164,6 +186,38 @@ func TestPublishedResult(t *testing.T) {
 	}
 	if r.Device != d.id || r.State != result.Unsupported {
 		t.Errorf("result of %s is %s, want of %s unsupported", r.Device, r.State, d.id)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	w := newWorld(t, nil)
+	d := w.device(w.ca, healthy(t))
+	d.attest(result.Unsupported)
+	req, err := http.NewRequest(http.MethodGet, w.url+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.operator)
+	res, err := w.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`probity_devices{state="unsupported"} 1`, `probity_devices{state="trusted"} 0`,
+		`probity_evidence_total{outcome="unsupported"} 1`, `probity_evidence_total{outcome="wanted"} 1`,
+		"probity_challenges_total 1", `probity_messages_ignored_total{reason="malformed"} 0`,
+	} {
+		if !strings.Contains(string(b), want+"\n") {
+			t.Errorf("metrics lack %q:\n%s", want, b)
+		}
+	}
+	if strings.Contains(string(b), d.id) {
+		t.Error("a metric names a device")
 	}
 }
 

@@ -145,14 +145,8 @@ func (w *world) connect() error {
 	if err := yaml.Unmarshal(b, &c); err != nil {
 		return err
 	}
-	pem, err := os.ReadFile(filepath.Join(w.cfg.StateDir, "keys", "ca.pem"))
-	if err != nil {
-		return err
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(pem)
 	w.url, w.operator = "https://"+w.cfg.API.Listen, c.Token
-	w.http = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}, Timeout: patience}
+	w.http = &http.Client{Transport: &http.Transport{TLSClientConfig: w.tls()}, Timeout: patience}
 	res, err := w.http.Get(w.url + "/healthz")
 	if err != nil {
 		return err
@@ -162,6 +156,18 @@ func (w *world) connect() error {
 		return fmt.Errorf("healthz: %s", res.Status)
 	}
 	return nil
+}
+
+// tls trusts the verifier's CA.
+func (w *world) tls() *tls.Config {
+	w.t.Helper()
+	pem, err := os.ReadFile(filepath.Join(w.cfg.StateDir, "keys", "ca.pem"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	return &tls.Config{RootCAs: pool}
 }
 
 // call asks the API as the operator. A status of 400 or more is returned as the error.

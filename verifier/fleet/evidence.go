@@ -68,9 +68,7 @@ func (f *Fleet) want(ctx context.Context, from proto.Address, message []byte, di
 		w.missing[d] = true
 	}
 	f.mu.Lock()
-	if len(f.waiting) >= maxWaiting {
-		clear(f.waiting) // the devices send their reports again
-	}
+	makeRoom(f.waiting)
 	f.waiting[key(from)] = w
 	f.mu.Unlock()
 	f.cfg.Metrics.evidence.WithLabelValues("wanted").Inc()
@@ -183,7 +181,8 @@ func (f *Fleet) record(ctx context.Context, d store.Device, message []byte, out 
 	}
 	d.State, d.Silenced = out.Result.State, false
 	if p := out.Platform; p != nil {
-		d.Vendor, d.Model, d.Firmware = out.Record.Vendor, out.Record.Model, p.FirmwareVersion
+		d.Vendor, d.Model = clip(out.Record.Vendor, maxName), clip(out.Record.Model, maxName)
+		d.Firmware = clip(p.FirmwareVersion, maxName)
 	}
 	var events []store.Event
 	if d.State != was {
@@ -212,7 +211,9 @@ func stateChanged(d *store.Device, was, is result.State, at time.Time, why []str
 	if len(why) > 0 {
 		detail += ": " + why[0]
 	}
-	return store.Event{At: at, Tenant: d.Tenant, Device: d.ID, Kind: "state-changed", Actor: "verifier", Detail: detail}
+	return store.Event{
+		At: at, Tenant: d.Tenant, Device: d.ID, Kind: "state-changed", Actor: "verifier", Detail: clean(detail, maxDetail),
+	}
 }
 
 // reasons are the findings that made the state, in words, as many as a receipt may carry.
@@ -222,11 +223,7 @@ func reasons(r *result.Result) []string {
 		if finding.Severity == result.Info || len(out) == proto.MaxReasons {
 			break
 		}
-		line := finding.Line()
-		if len(line) > proto.MaxReason {
-			line = line[:proto.MaxReason]
-		}
-		out = append(out, line)
+		out = append(out, clean(finding.Line(), proto.MaxReason-len(ellipsis)))
 	}
 	return out
 }
@@ -237,8 +234,8 @@ func (f *Fleet) receipt(ctx context.Context, to proto.Address, r *proto.Receipt)
 	}
 }
 
-// reject tells a device why its evidence was not appraised. Evidence that was appraised before and is sent again, because
-// the receipt was lost, gets its receipt again.
+// reject tells a device why its evidence was not appraised: what it did wrong, never what was expected. Evidence that was
+// appraised before and is sent again, because the receipt was lost, gets its receipt again.
 func (f *Fleet) reject(ctx context.Context, from proto.Address, message []byte, why *appraise.Rejection) {
 	digest := proto.Sum(message)
 	d, err := f.cfg.Store.Device(ctx, from.Tenant, from.Device)
@@ -255,20 +252,13 @@ func (f *Fleet) reject(ctx context.Context, from proto.Address, message []byte, 
 		}
 	}
 	f.cfg.Metrics.evidence.WithLabelValues("rejected").Inc()
-	f.log.Warn("evidence rejected", "tenant", d.Tenant, "device", d.ID, "code", why.Code, "error", why.Err)
-	if why.Code != proto.CodeNonceExpired && why.Code != proto.CodeOutOfSync {
-		err := f.cfg.Store.AddEvent(ctx, store.Event{
-			At: f.cfg.Now(), Tenant: d.Tenant, Device: d.ID, Kind: "evidence-rejected", Actor: "device",
-			Detail: why.Code + ": " + why.Err.Error(),
-		})
-		if err != nil {
-			f.failed("recording the rejection", from, err)
-			return
-		}
+	if err := f.report(ctx, &d, why); err != nil {
+		f.failed("recording the rejection", from, err)
+		return
 	}
 	f.receipt(ctx, address(&d, proto.DownReceipt), &proto.Receipt{
 		Evidence: digest, Status: proto.Rejected, Code: why.Code, State: string(d.Current(f.cfg.Now())),
-		Reasons: []string{publicReason(why)}, Next: f.next(),
+		Reasons: []string{clean(why.Err.Error(), proto.MaxReason-len(ellipsis))}, Next: f.next(),
 	})
 	if why.Code == proto.CodeOutOfSync && f.mayAsk(from) {
 		if err := f.challenge(ctx, &d); err != nil {
@@ -277,11 +267,19 @@ func (f *Fleet) reject(ctx context.Context, from proto.Address, message []byte, 
 	}
 }
 
-// publicReason is what a device may know of a rejection: what it did wrong, never what was expected.
-func publicReason(why *appraise.Rejection) string {
-	s := why.Err.Error()
-	if len(s) > proto.MaxReason {
-		s = s[:proto.MaxReason]
+// report tells the operator of rejected evidence, but not of what happens to healthy devices, nor without end.
+func (f *Fleet) report(ctx context.Context, d *store.Device, why *appraise.Rejection) error {
+	if why.Code == proto.CodeNonceExpired || why.Code == proto.CodeOutOfSync {
+		f.log.Debug("evidence rejected", "tenant", d.Tenant, "device", d.ID, "code", why.Code, "error", why.Err)
+		return nil
 	}
-	return s
+	now := f.cfg.Now()
+	if !f.rejections.allow(d.Tenant+"/"+d.ID+"/"+why.Code, now) {
+		return nil
+	}
+	f.log.Warn("evidence rejected", "tenant", d.Tenant, "device", d.ID, "code", why.Code, "error", why.Err)
+	return f.cfg.Store.AddEvent(ctx, store.Event{
+		At: now, Tenant: d.Tenant, Device: d.ID, Kind: "evidence-rejected", Actor: "device",
+		Detail: clean(why.Code+": "+why.Err.Error(), maxDetail),
+	})
 }

@@ -14,8 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/probity-attest/probity/proto"
 	"github.com/probity-attest/probity/verifier/appraise"
 	"github.com/probity-attest/probity/verifier/challenge"
@@ -38,7 +36,7 @@ type Enroller interface {
 	Handle(ctx context.Context, tenant, device string, up *proto.EnrollUp) (*proto.EnrollDown, error)
 }
 
-// Config is what a Fleet needs. Zero values of Now, Log, NonceLifetime and Disconnect work.
+// Config is what a Fleet needs. Zero values of Interval, NonceLifetime, Disconnect, Metrics, Now and Log work.
 type Config struct {
 	Store    store.Store
 	Sender   Sender
@@ -58,17 +56,6 @@ type Config struct {
 	Log        *slog.Logger
 }
 
-const (
-	defaultNonceLifetime = 5 * time.Minute
-	// askRate and askBurst bound the challenges that one device gets by asking.
-	askRate  = rate.Limit(1)
-	askBurst = 20
-	// maxWaiting bounds the evidence of all devices that waits for content, and the devices whose questions are counted.
-	maxWaiting = 10_000
-	// conflictRetries is how often an outcome is computed again because the device changed meanwhile.
-	conflictRetries = 4
-)
-
 // Fleet is safe for concurrent use.
 type Fleet struct {
 	cfg        Config
@@ -77,9 +64,11 @@ type Fleet struct {
 	memo       *appraise.Memo
 	references *references
 
+	questions  *limits // by device
+	rejections *limits // by device and code
+
 	mu      sync.Mutex
-	waiting map[string]*waiting      // by device
-	askers  map[string]*rate.Limiter // device: how often it asks
+	waiting map[string]*waiting // by device
 }
 
 // waiting is evidence that waits for content.
@@ -88,10 +77,10 @@ type waiting struct {
 	missing map[proto.Digest]bool
 }
 
-// New returns a Fleet. Call Load before it handles anything.
+// New returns a Fleet.
 func New(cfg Config) (*Fleet, error) {
-	if cfg.Store == nil || cfg.Sender == nil || cfg.Nonces == nil || cfg.Signer == nil || cfg.Baseline == nil {
-		return nil, errors.New("fleet: store, sender, nonces, signer and baseline key are needed")
+	if cfg.Store == nil || cfg.Sender == nil || cfg.Enroller == nil || cfg.Nonces == nil || cfg.Signer == nil || cfg.Baseline == nil {
+		return nil, errors.New("fleet: store, sender, enroller, nonces, signer and baseline key are needed")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -118,8 +107,9 @@ func New(cfg Config) (*Fleet, error) {
 	}
 	return &Fleet{
 		cfg: cfg, policy: policy, log: cfg.Log, memo: &appraise.Memo{},
-		references: newReferences(cfg.Store, cfg.Baseline),
-		waiting:    make(map[string]*waiting), askers: make(map[string]*rate.Limiter),
+		references: newReferences(cfg.Store, cfg.Baseline, cfg.Now),
+		questions:  newLimits(askRate, askBurst), rejections: newLimits(rejectRate, rejectBurst),
+		waiting: make(map[string]*waiting),
 	}, nil
 }
 
@@ -147,20 +137,7 @@ func (f *Fleet) State(ctx context.Context, from proto.Address, m *proto.State) {
 }
 
 // mayAsk limits how often one device can make the verifier work by asking.
-func (f *Fleet) mayAsk(from proto.Address) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	key := from.Tenant + "/" + from.Device
-	l := f.askers[key]
-	if l == nil {
-		if len(f.askers) >= maxWaiting { // forgetting all at worst grants each a new burst
-			clear(f.askers)
-		}
-		l = rate.NewLimiter(askRate, askBurst)
-		f.askers[key] = l
-	}
-	return l.AllowN(f.cfg.Now(), 1)
-}
+func (f *Fleet) mayAsk(from proto.Address) bool { return f.questions.allow(key(from), f.cfg.Now()) }
 
 // challenge asks a device for evidence.
 func (f *Fleet) challenge(ctx context.Context, d *store.Device) error {

@@ -77,6 +77,28 @@ func (f *Fleet) RetireReference(ctx context.Context, tenant, name, actor string)
 		return err
 	}
 	f.references.changed(tenant)
+	if err := f.askReferenced(ctx, tenant, name); err != nil {
+		f.log.Warn("devices of the model were not all asked to attest; they will with their next report", "error", err)
+	}
+	return nil
+}
+
+// askReferenced challenges the devices that a reference is for.
+func (f *Fleet) askReferenced(ctx context.Context, tenant, name string) error {
+	documents, err := f.cfg.Store.References(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	for _, d := range documents {
+		if d.Name != name {
+			continue
+		}
+		b, err := f.references.open(d)
+		if err != nil {
+			return err
+		}
+		return f.askModel(ctx, tenant, b.Model)
+	}
 	return nil
 }
 
@@ -91,6 +113,9 @@ func (f *Fleet) askModel(ctx context.Context, tenant, model string) error {
 			return err
 		}
 		for i := range page {
+			if page[i].Model != model { // a filter without a model selects all
+				continue
+			}
 			if err := f.challenge(ctx, &page[i]); err != nil {
 				return err
 			}

@@ -22,6 +22,7 @@ const referenceAge = 10 * time.Second
 type references struct {
 	store store.References
 	key   *BaselineKey
+	now   func() time.Time
 
 	mu      sync.Mutex
 	tenants map[string]*compiled
@@ -33,8 +34,8 @@ type compiled struct {
 	at    time.Time
 }
 
-func newReferences(s store.References, key *BaselineKey) *references {
-	return &references{store: s, key: key, tenants: make(map[string]*compiled)}
+func newReferences(s store.References, key *BaselineKey, now func() time.Time) *references {
+	return &references{store: s, key: key, now: now, tenants: make(map[string]*compiled)}
 }
 
 // set returns the references of a tenant that are in force. Where the store cannot be asked, nothing is appraised.
@@ -42,7 +43,8 @@ func (r *references) set(ctx context.Context, tenant string) (*reference.Set, er
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := r.tenants[tenant]
-	if c != nil && time.Since(c.at) < referenceAge {
+	now := r.now()
+	if c != nil && now.Before(c.at.Add(referenceAge)) {
 		return c.set, nil
 	}
 	documents, err := r.store.References(ctx, tenant)
@@ -56,7 +58,7 @@ func (r *references) set(ctx context.Context, tenant string) (*reference.Set, er
 		}
 	}
 	if c != nil && c.names == names {
-		c.at = time.Now()
+		c.at = now
 		return c.set, nil
 	}
 	var open []reference.Baseline
@@ -64,18 +66,28 @@ func (r *references) set(ctx context.Context, tenant string) (*reference.Set, er
 		if !d.Retired.IsZero() {
 			continue
 		}
-		b, err := reference.Open(d.Document, &r.key.Key.PublicKey)
+		b, err := r.open(d)
 		if err != nil {
-			return nil, fmt.Errorf("reference values %q: %w", d.Name, err)
-		}
-		if b.Name != d.Name || b.Tenant != tenant {
-			return nil, fmt.Errorf("reference values %q of %q: signed for %q of %q", d.Name, tenant, b.Name, b.Tenant)
+			return nil, err
 		}
 		open = append(open, b)
 	}
-	c = &compiled{set: reference.Compile(open), names: names, at: time.Now()}
+	c = &compiled{set: reference.Compile(open), names: names, at: now}
 	r.tenants[tenant] = c
 	return c.set, nil
+}
+
+// open verifies a document, and that it is stored where it belongs.
+func (r *references) open(d store.Reference) (reference.Baseline, error) {
+	b, err := reference.Open(d.Document, &r.key.Key.PublicKey)
+	if err != nil {
+		return reference.Baseline{}, fmt.Errorf("reference values %q: %w: retire them", d.Name, err)
+	}
+	if b.Name != d.Name || b.Tenant != d.Tenant {
+		return reference.Baseline{}, fmt.Errorf("reference values %q of %q: signed for %q of %q: retire them",
+			d.Name, d.Tenant, b.Name, b.Tenant)
+	}
+	return b, nil
 }
 
 // changed makes the next use read the store.

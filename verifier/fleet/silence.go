@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -39,7 +40,8 @@ func (f *Fleet) Sweep(ctx context.Context) error {
 			return err
 		}
 		for i := range silent {
-			if err := f.stale(ctx, &silent[i]); err != nil && !errors.Is(err, store.ErrConflict) {
+			err := f.stale(ctx, &silent[i])
+			if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
 				return err
 			}
 		}
@@ -49,7 +51,8 @@ func (f *Fleet) Sweep(ctx context.Context) error {
 	}
 }
 
-// stale marks one device. A device that reported meanwhile is a conflict and stays as it is.
+// stale marks one device. A device that reported meanwhile is a conflict, one that was removed is not found: it stays as
+// it is.
 func (f *Fleet) stale(ctx context.Context, d *store.Device) error {
 	was := d.State
 	r := result.Result{
@@ -74,13 +77,33 @@ func (f *Fleet) stale(ctx context.Context, d *store.Device) error {
 	}
 	f.cfg.Metrics.silenced.Inc()
 	f.log.Warn("device fell silent", "tenant", d.Tenant, "device", d.ID, "last_seen", d.LastSeen, "was", was)
-	if err := f.cfg.Sender.Retain(ctx, address(d, proto.Result), []byte(ear)); err != nil {
+	if err := f.publish(ctx, *d); err != nil {
 		f.log.Warn("result not published", "device", d.ID, "error", err)
 	}
 	return nil
 }
 
-// Republish publishes the newest result of every device again, for an embedded broker forgets them when it ends.
+// publish publishes a device's result from outside of its own conversation, in which evidence may be appraised at the same
+// time: it publishes until what was published last is the newest.
+func (f *Fleet) publish(ctx context.Context, d store.Device) error {
+	for {
+		published := d.Result
+		if err := f.cfg.Sender.Retain(ctx, address(&d, proto.Result), published); err != nil {
+			return err
+		}
+		newest, err := f.cfg.Store.Device(ctx, d.Tenant, d.ID)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return f.cfg.Sender.Retain(ctx, address(&d, proto.Result), nil)
+		case err != nil || bytes.Equal(newest.Result, published):
+			return err
+		}
+		d = newest
+	}
+}
+
+// Republish publishes the newest result of every device again, for an embedded broker forgets them when it ends. Devices
+// whose silence was not yet written down are left to Sweep, for their newest result has expired.
 func (f *Fleet) Republish(ctx context.Context, tenant string) error {
 	after := ""
 	for {
@@ -89,10 +112,11 @@ func (f *Fleet) Republish(ctx context.Context, tenant string) error {
 			return err
 		}
 		for i := range page {
-			if len(page[i].Result) == 0 {
+			d := &page[i]
+			if len(d.Result) == 0 || !d.Silenced && d.Current(f.cfg.Now()) == result.Stale {
 				continue
 			}
-			if err := f.cfg.Sender.Retain(ctx, address(&page[i], proto.Result), page[i].Result); err != nil {
+			if err := f.publish(ctx, *d); err != nil {
 				return err
 			}
 		}

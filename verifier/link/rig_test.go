@@ -198,6 +198,10 @@ func (a access) Token(context.Context, string, string) (string, error) {
 	return "", fmt.Errorf("no tokens here")
 }
 
+func (a access) Operator(context.Context, string) (string, error) {
+	return "", fmt.Errorf("no operators here")
+}
+
 func (a access) Device(_ context.Context, cert *x509.Certificate) (string, string, error) {
 	return a.ca.Device(cert)
 }

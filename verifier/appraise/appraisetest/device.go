@@ -6,9 +6,11 @@ package appraisetest
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
@@ -26,6 +28,7 @@ type Device struct {
 	AK       []byte // TPMT_PUBLIC, or SubjectPublicKeyInfo of a software device
 	Software bool
 	Key      *ecdsa.PrivateKey
+	RSA      *rsa.PrivateKey // signs in place of Key: see UseRSA
 
 	Bank     *pcr.Bank // PCRs as the TPM has them
 	BootLog  []byte    // as the device shows it; nil: unavailable
@@ -76,6 +79,23 @@ func NewSoftware() (*Device, error) {
 	d.AK, err = x509.MarshalPKIXPublicKey(&d.Key.PublicKey)
 	d.ID = proto.DeviceID(d.AK)
 	return d, err
+}
+
+// UseRSA gives the device an RSA-2048 AK, as a TPM without P-256 has.
+func (d *Device) UseRSA() error {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return err
+	}
+	d.RSA = key
+	b := []byte{0x00, 0x01, 0x00, 0x0b} // RSA, SHA-256
+	b = binary.BigEndian.AppendUint32(b, 0x00050072)
+	b = append(b, 0, 0)                                  // no policy
+	b = append(b, 0, 0x10, 0, 0x14, 0, 0x0b, 0x08, 0x00) // no symmetric; RSASSA SHA-256; 2048 bits
+	b = append(append(b, 0, 0, 0, 0), 1, 0)              // default exponent; modulus of 256 bytes
+	d.AK = append(b, key.N.FillBytes(make([]byte, 256))...)
+	d.ID = proto.DeviceID(d.AK)
+	return nil
 }
 
 // Boot extends the PCRs with the events of a log, as firmware would have.
@@ -197,17 +217,25 @@ func (d *Device) sign(ev *proto.Evidence, c *proto.Challenge) error {
 		ev.Quote = d.Forge(ev.Quote)
 	}
 	d.values(ev, c)
-	sum := sha256.Sum256(ev.Quote)
+	ev.Signature, err = d.signature(sha256.Sum256(ev.Quote))
+	return err
+}
+
+// signature returns a TPMT_SIGNATURE (Part 2, section 11.3.4).
+func (d *Device) signature(sum [sha256.Size]byte) ([]byte, error) {
+	if d.RSA != nil {
+		sig, err := rsa.SignPKCS1v15(nil, d.RSA, crypto.SHA256, sum[:])
+		return append([]byte{0x00, 0x14, 0x00, 0x0b, 1, 0}, sig...), err // TPM_ALG_RSASSA, TPM_ALG_SHA256
+	}
 	r, s, err := ecdsa.Sign(rand.Reader, d.Key, sum[:])
 	if err != nil {
-		return err
+		return nil, err
 	}
 	out := []byte{0x00, 0x18, 0x00, 0x0b} // TPM_ALG_ECDSA, TPM_ALG_SHA256
 	for _, v := range [][]byte{r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))} {
 		out = append(binary.BigEndian.AppendUint16(out, 32), v...)
 	}
-	ev.Signature = out
-	return nil
+	return out, nil
 }
 
 // values sends the PCR values that the verifier does not have: those that changed since the newest report, if the challenge

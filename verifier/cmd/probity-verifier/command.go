@@ -36,7 +36,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err := root.ExecuteContext(ctx)
 	var usage usageError
 	switch {
-	case err == nil:
+	case err == nil, ctx.Err() != nil && errors.Is(err, context.Canceled): // stopped, if only while it was starting
 		return exitOK
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "probity-verifier: %v\nSee probity-verifier --help\n", err)

@@ -101,6 +101,9 @@ func (a *app) writeLog(w io.Writer, log *eventlog.Log, alg pcr.Algorithm) error 
 		if err := a.writePCRs(w, bank.String(), values.Strings()); err != nil {
 			return err
 		}
+		if v := log.ReplayHCRTM(bank); v != nil {
+			a.say("%s PCR 0 is %x instead if the H-CRTM of event 1 ran before the TPM's startup", bank, v)
+		}
 	}
 	return nil
 }

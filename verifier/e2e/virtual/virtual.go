@@ -163,7 +163,6 @@ func (d *Device) show(m Machine, list []byte) error {
 		"sys/class/dmi/id/bios_vendor":   []byte(m.Vendor + "\n"),
 		"sys/class/dmi/id/bios_version":  []byte(m.Firmware + "\n"),
 		"proc/sys/kernel/random/boot_id": fmt.Appendf(nil, "%x-%x-%x-%x-%x\n", id[:4], id[4:6], id[6:8], id[8:10], id[10:]),
-		"proc/sys/kernel/osrelease":      []byte("6.1.0-56-cloud-amd64\n"),
 		"proc/cmdline":                   []byte(m.CommandLine + "\n"),
 		"etc/os-release":                 []byte("PRETTY_NAME=\"Acme RouterOS 2\"\n"),
 		"sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c": secureBoot,

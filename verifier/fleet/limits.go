@@ -1,0 +1,94 @@
+package fleet
+
+import (
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/time/rate"
+
+	"github.com/probity-attest/probity/proto"
+)
+
+const (
+	defaultNonceLifetime = 5 * time.Minute
+	// askRate and askBurst bound the challenges that one device gets by asking.
+	askRate  = rate.Limit(1)
+	askBurst = 20
+	// rejectBurst and rejectRate bound the events, which are kept for ever, about one device's evidence that is rejected for
+	// the same reason. Metrics count every rejection.
+	rejectBurst = 5
+	// maxWaiting bounds the devices of which evidence waits for content, and those whose questions are counted.
+	maxWaiting = 10_000
+	// conflictRetries is how often an outcome is computed again because the device changed meanwhile.
+	conflictRetries = 4
+	// maxName is the longest vendor, model and firmware version that a device record has, in bytes: as package enroll
+	// keeps them.
+	maxName = 200
+	// maxDetail is the longest text of a device in an event, in bytes.
+	maxDetail = proto.MaxReason
+)
+
+var rejectRate = rate.Every(10 * time.Minute)
+
+// limits says how often something may happen, for each of many keys, in bounded memory.
+type limits struct {
+	rate  rate.Limit
+	burst int
+
+	mu sync.Mutex
+	of map[string]*rate.Limiter
+}
+
+func newLimits(r rate.Limit, burst int) *limits {
+	return &limits{rate: r, burst: burst, of: make(map[string]*rate.Limiter)}
+}
+
+func (l *limits) allow(key string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	one := l.of[key]
+	if one == nil {
+		makeRoom(l.of)
+		one = rate.NewLimiter(l.rate, l.burst)
+		l.of[key] = one
+	}
+	return one.AllowN(now, 1)
+}
+
+// makeRoom keeps a map that is about to get one more below maxWaiting: it forgets any. That grants a device a new burst,
+// or makes it send its report again.
+func makeRoom[V any](m map[string]V) {
+	for k := range m {
+		if len(m) < maxWaiting {
+			return
+		}
+		delete(m, k)
+	}
+}
+
+// clean makes a text with parts that come from a device fit for a message or an event: UTF-8 without control characters,
+// not much longer than n bytes.
+func clean(s string, n int) string {
+	return clip(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, s), n)
+}
+
+// clip shortens a text at a character's boundary to n bytes and "...".
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + ellipsis
+}
+
+const ellipsis = "..."
