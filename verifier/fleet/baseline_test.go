@@ -67,7 +67,9 @@ func TestBaseline(t *testing.T) {
 	if got := d.events("baseline-created"); len(got) != 1 || !strings.Contains(got[0], "r7") {
 		t.Errorf("events = %q", got)
 	}
-	d.attest(result.Trusted)
+	if got := d.submit(d.report(d.challenged())); got == nil || got.State != string(result.Trusted) {
+		t.Errorf("receipt = %+v, want trusted at once", got)
+	}
 	other.attest(result.Trusted)
 	unlike.attest(result.Unsupported)
 
@@ -227,7 +229,9 @@ func TestRetireReference(t *testing.T) {
 	if got := len(r.sender.take(d.ID, proto.DownChallenge)); got != 1 {
 		t.Errorf("%d challenges after its reference was retired, want 1", got)
 	}
-	d.attest(result.Unsupported)
+	if got := d.submit(d.report(d.challenged())); got == nil || got.State != string(result.Unsupported) {
+		t.Errorf("receipt = %+v, want unsupported at once", got)
+	}
 	if got := r.events("", "reference-retired"); len(got) != 1 || got[0] != "r7-2.4.1" {
 		t.Errorf("events = %q", got)
 	}

@@ -137,3 +137,27 @@ func TestFaultsBecomeStale(t *testing.T) {
 		})
 	}
 }
+
+// TestUnreadableContent: content that the store has and cannot read is not asked for again.
+func TestUnreadableContent(t *testing.T) {
+	r := newRig(t)
+	d := r.trusted()
+	r.restart() // nothing is remembered of its boot log
+	message := d.report(d.challenged())
+	r.store.before = func(op string) error {
+		if op == "Content" {
+			return errFault
+		}
+		return nil
+	}
+	if got := d.submit(message); got != nil || r.counted("probity_failures_total", "") != 1 {
+		t.Errorf("receipt = %+v, %d failures counted", got, r.counted("probity_failures_total", ""))
+	}
+	if got := r.counted("probity_evidence_total", "wanted"); got != 0 {
+		t.Error("content that the store has was wanted")
+	}
+	r.store.before = nil
+	if got := d.submit(message); got == nil || got.State != string(result.Trusted) {
+		t.Errorf("receipt = %+v", got)
+	}
+}

@@ -164,9 +164,7 @@ type Outcomes interface {
 
 // Contents keeps boot logs, IMA segments and platform descriptions by digest, once for all devices.
 type Contents interface {
-	// HasContent reports which of the digests are missing.
-	MissingContent(ctx context.Context, digests [][32]byte) ([][32]byte, error)
-	// Content returns the bytes with this digest.
+	// Content returns the bytes with this digest, ErrNotFound where they were never stored.
 	Content(ctx context.Context, digest [32]byte) ([]byte, error)
 	// PutContent stores bytes under their digest; storing them again is no error.
 	PutContent(ctx context.Context, digest [32]byte, content []byte) error

@@ -7,20 +7,6 @@ import (
 	"github.com/probity-attest/probity/verifier/store"
 )
 
-// MissingContent reports which of the digests are missing, in the order given.
-func (s *Store) MissingContent(ctx context.Context, digests [][32]byte) (missing [][32]byte, err error) {
-	for _, d := range digests {
-		var one int
-		err := s.readRow(ctx, "look up content", `SELECT 1 FROM contents WHERE digest = ?`, []any{d[:]}, &one)
-		if errors.Is(err, store.ErrNotFound) {
-			missing = append(missing, d)
-		} else if err != nil {
-			return nil, err
-		}
-	}
-	return missing, nil
-}
-
 // Content returns the bytes with this digest. Their digest is computed again, so that a damaged disk yields an error and
 // never other content.
 func (s *Store) Content(ctx context.Context, digest [32]byte) (content []byte, err error) {

@@ -182,10 +182,6 @@ func calls(s *suite, d store.Device) map[string]func(context.Context) error {
 			_, err := s.Evidence(ctx, "t", d.ID, outcome(d, 1).Result.Evidence)
 			return err
 		},
-		"MissingContent": func(ctx context.Context) error {
-			_, err := s.MissingContent(ctx, [][32]byte{sha256.Sum256(log)})
-			return err
-		},
 		"Content":         func(ctx context.Context) error { _, err := s.Content(ctx, sha256.Sum256(log)); return err },
 		"PutContent":      func(ctx context.Context) error { return s.PutContent(ctx, sha256.Sum256(log), log) },
 		"References":      func(ctx context.Context) error { _, err := s.References(ctx, "t"); return err },
