@@ -91,7 +91,7 @@ func TestSpecificationNamesEverything(t *testing.T) {
 		want = append(want, string(l))
 	}
 	for _, c := range []string{
-		CodeNonceExpired, CodeNonceForeign, CodeNonceReplayed, CodeMalformed, CodeSignature, CodeNotEnrolled, CodeContent,
+		CodeNonceExpired, CodeNonceForeign, CodeNonceReplayed, CodeMalformed, CodeSignature, CodeNotEnrolled,
 		CodeSelection, CodePCRValues, CodeOutOfSync,
 	} {
 		want = append(want, "`"+c+"`")

@@ -10,7 +10,6 @@ const (
 	CodeMalformed     = "malformed"         // not the message that it should be
 	CodeSignature     = "signature-invalid" // not signed by the device's attestation key
 	CodeNotEnrolled   = "not-enrolled"      // the verifier does not know the device (any more)
-	CodeContent       = "content-missing"   // wanted content did not come in time
 	CodeSelection     = "selection"         // other PCRs, or another bank, than were asked for
 	CodePCRValues     = "pcr-values"        // the values do not give the quoted digest
 	CodeOutOfSync     = "out-of-sync"       // refers to a state that the verifier does not have; a new challenge follows

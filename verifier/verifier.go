@@ -49,6 +49,7 @@ type Verifier struct {
 	fleet     *fleet.Fleet
 	metrics   *prometheus.Registry
 	api       net.Listener
+	listening chan struct{} // closed when the link hears devices: nobody is let in before
 	started   chan struct{}
 }
 
@@ -60,7 +61,7 @@ func New(ctx context.Context, cfg Config, version string, log *slog.Logger) (_ *
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("state-dir: %w: choose a folder that this user may write to with --state-dir", err)
 	}
-	v := &Verifier{cfg: cfg, version: version, log: log, metrics: prometheus.NewRegistry(), started: make(chan struct{})}
+	v := &Verifier{cfg: cfg, version: version, log: log, metrics: prometheus.NewRegistry(), listening: make(chan struct{}), started: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			v.close()
@@ -78,7 +79,7 @@ func New(ctx context.Context, cfg Config, version string, log *slog.Logger) (_ *
 		return nil, err
 	}
 	v.broker, err = broker.New(broker.Config{
-		Address: cfg.MQTT.Listen, TLS: v.authority.ServerTLS(), Access: access{v.store, v.authority}, Log: log,
+		Address: cfg.MQTT.Listen, TLS: v.authority.ServerTLS(), Access: access{v.store, v.authority}, Log: log, Hold: v.listening,
 	})
 	if err != nil {
 		return nil, err
@@ -182,8 +183,9 @@ func (v *Verifier) ready(ctx context.Context, out io.Writer) error {
 	case <-ctx.Done():
 		return nil
 	}
+	close(v.listening)
 	if err := v.fleet.Republish(ctx, v.cfg.Tenant); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("publishing results again: %w", err)
+		v.log.Warn("results were not all published again; each is with the device's next report", "error", err)
 	}
 	if err := v.welcome(ctx, out); err != nil {
 		return err

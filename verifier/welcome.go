@@ -35,7 +35,7 @@ func publicKeys(a *authority.Authority) []*ecdsa.PublicKey {
 // enrols the first.
 func (v *Verifier) welcome(ctx context.Context, out io.Writer) error {
 	path := filepath.Join(v.cfg.StateDir, contextFile)
-	if err := v.operatorContext(ctx, path); err != nil {
+	if err := v.saveContext(ctx, path); err != nil {
 		return err
 	}
 	tokens, err := v.store.Tokens(ctx, v.cfg.Tenant)
@@ -69,31 +69,35 @@ Operators on this machine: probity --context %s device list
 	return nil
 }
 
-// operatorContext writes the context with a new operator token, unless it is there.
-func (v *Verifier) operatorContext(ctx context.Context, path string) error {
-	if _, err := os.Stat(path); err == nil {
-		return nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
+// operatorContext is the context of the command line, as it reads it.
+type operatorContext struct {
+	URL         string `yaml:"url"`
+	Fingerprint string `yaml:"ca_fingerprint"`
+	Token       string `yaml:"token"`
+}
+
+// saveContext writes the operator's context: with a new token if there is none yet, with a new address if that changed.
+func (v *Verifier) saveContext(ctx context.Context, path string) error {
+	want := operatorContext{URL: v.apiURL(), Fingerprint: v.Fingerprint()}
+	var have operatorContext
+	b, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if want.Token, err = v.operatorToken(ctx); err != nil {
+			return err
+		}
+	case err != nil:
 		return fmt.Errorf("operator's context: %w: remove it, and it is made again", err)
+	default:
+		if err := yaml.Unmarshal(b, &have); err != nil || have.Token == "" {
+			return fmt.Errorf("operator's context %s is damaged: remove it, and it is made again", path)
+		}
+		want.Token = have.Token
 	}
-	now := time.Now()
-	text, token, err := enroll.NewToken(enroll.OperatorToken, v.cfg.Tenant)
-	if err != nil {
-		return err
+	if have == want {
+		return nil
 	}
-	token.Created, token.Expires = now, now.Add(operatorLifetime)
-	if err := v.store.AddToken(ctx, token); err != nil {
-		return err
-	}
-	_, port, _ := net.SplitHostPort(v.APIAddr())
-	host, _, _ := net.SplitHostPort(v.APIAddr())
-	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
-		host = v.cfg.hosts()[0]
-	}
-	b, err := yaml.Marshal(map[string]string{
-		"url": "https://" + net.JoinHostPort(host, port), "ca_fingerprint": v.Fingerprint(), "token": text,
-	})
-	if err != nil {
+	if b, err = yaml.Marshal(want); err != nil {
 		return err
 	}
 	if err := writeWhole(path, b); err != nil {
@@ -101,6 +105,25 @@ func (v *Verifier) operatorContext(ctx context.Context, path string) error {
 	}
 	v.log.Info("operator's context written", "file", path)
 	return nil
+}
+
+func (v *Verifier) operatorToken(ctx context.Context) (string, error) {
+	text, token, err := enroll.NewToken(enroll.OperatorToken, v.cfg.Tenant)
+	if err != nil {
+		return "", err
+	}
+	now := time.Now()
+	token.Created, token.Expires = now, now.Add(operatorLifetime)
+	return text, v.store.AddToken(ctx, token)
+}
+
+// apiURL returns how operators on this machine reach the API.
+func (v *Verifier) apiURL() string {
+	host, port, _ := net.SplitHostPort(v.APIAddr())
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = v.cfg.hosts()[0]
+	}
+	return "https://" + net.JoinHostPort(host, port)
 }
 
 // writeWhole writes a file for its owner only, so that it is there as a whole or not at all: half a context would stay

@@ -91,7 +91,7 @@ func (l *Link) dial(ctx context.Context, who login) (*connection, error) {
 	defer cancel()
 	raw, err := l.open(ctx, who.certificate)
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", l.server, err)
+		return nil, fmt.Errorf("connect to %s: %w", l.server, advise(err))
 	}
 	c := &connection{
 		conn: raw, in: bufio.NewReader(&guard{from: raw}), out: make(chan packets.ControlPacket, outboxSize),
@@ -112,6 +112,15 @@ func (l *Link) dial(ctx context.Context, who login) (*connection, error) {
 		return nil, fmt.Errorf("subscribe to %s: %w", who.subscribe, cause(ctx, err))
 	}
 	return c, nil
+}
+
+// advise adds what to do where the verifier cannot be reached at all.
+func advise(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return fmt.Errorf("%w: check that the verifier runs, and that this device reaches its port", err)
+	}
+	return err
 }
 
 func cause(ctx context.Context, err error) error {

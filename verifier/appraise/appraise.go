@@ -130,6 +130,9 @@ func Appraise(in Input) (Outcome, error) {
 		return Outcome{}, err
 	}
 	ap.identity()
+	if ap.refused != nil {
+		return Outcome{}, ap.refused
+	}
 	if len(ap.missing) > 0 {
 		return Outcome{}, &MissingError{Digests: ap.missing}
 	}

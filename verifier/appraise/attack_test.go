@@ -253,6 +253,23 @@ func TestKeysThatAreNoAK(t *testing.T) {
 	}
 }
 
+// TestContentOfAnotherSize: a false size must not keep the verifier asking for content that it has.
+func TestContentOfAnotherSize(t *testing.T) {
+	for name, forge := range map[string]func(*proto.Claims){
+		"boot log": func(c *proto.Claims) { c.BootLog.Content.Size++ },
+		"platform": func(c *proto.Claims) { c.Platform.Content.Size-- },
+	} {
+		b := newBench(t).trusting()
+		b.device.ForgeClaims = forge
+		_, err := b.appraise(b.report())
+		t.Log(name)
+		wantRejection(t, err, proto.CodeMalformed)
+	}
+	b := newBench(t).trusting()
+	_, err := b.appraise(edit(t, b.report(), func(ev *proto.Evidence) { ev.IMA.Part.Size++ }))
+	wantRejection(t, err, proto.CodeMalformed)
+}
+
 // TestRSA: the AK of a TPM without P-256, and signatures of the wrong kind in both directions.
 func TestRSA(t *testing.T) {
 	b := newBench(t).trusting()

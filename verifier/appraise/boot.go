@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/probity-attest/probity/firmware/eventlog"
@@ -50,6 +51,9 @@ func (ap *appraisal) boot() {
 	ap.booted = v
 	ap.found = append(ap.found, v.findings...)
 	ap.covered[result.Boot] = v.compiled != nil
+	if v.compiled == nil {
+		ap.find("no-reference", "reference values", "some for "+strings.TrimSpace(ap.next.Vendor+" "+ap.next.Model), "none")
+	}
 }
 
 // quoted returns the selected values of a bank.

@@ -20,6 +20,7 @@ type appraisal struct {
 	next      Record
 	found     []result.Finding
 	missing   []proto.Digest
+	refused   *Rejection // what the device says of its content is false
 	described *proto.Platform
 	booted    *bootVerdict
 	covered   map[result.Submod]bool // which submodules there were references for
@@ -38,14 +39,19 @@ func (ap *appraisal) find(name, component, expected, observed string) {
 	ap.found = append(ap.found, finding(name, component, expected, observed))
 }
 
-// content returns bytes by digest, and notes them as missing where the verifier does not have them.
+// content returns bytes by digest, and notes them as missing where the verifier does not have them, or as false where the
+// device gave them another size than they have.
 func (ap *appraisal) content(c proto.Content) ([]byte, bool) {
 	b, ok := ap.in.Content(c.Digest)
-	if !ok || len(b) != int(c.Size) {
+	switch {
+	case !ok:
 		ap.missing = append(ap.missing, c.Digest)
-		return nil, false
+	case len(b) != int(c.Size):
+		ap.refused = reject(proto.CodeMalformed, fmt.Errorf("content %s has %d bytes, not %d", c.Digest, len(b), c.Size))
+	default:
+		return b, true
 	}
-	return b, true
+	return nil, false
 }
 
 // platform reads what the device says of itself; only a description that changed is read again.

@@ -75,6 +75,11 @@ var codes = map[string]code{
 		"the device's description of itself cannot be read", "update the agent",
 	},
 
+	"no-reference": {
+		result.Boot, result.Warn, nil, 0,
+		"there are no reference values to compare this model with, so nothing can be said of what it booted",
+		"if you trust this device, make them: probity baseline create --device DEVICE",
+	},
 	"boot-log-unavailable": {
 		result.Boot, result.Warn, configuration, 32,
 		"there is no boot log, so PCR values cannot be explained", readAgain,

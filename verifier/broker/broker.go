@@ -57,6 +57,10 @@ type Config struct {
 	Access  Access       // who may connect
 	Log     *slog.Logger // default: none
 
+	// Hold keeps clients from the network waiting until it is closed, so that nobody speaks before the verifier listens;
+	// default: nobody waits.
+	Hold <-chan struct{}
+
 	MaxConnections int           // from the network, in all; default 200,000
 	MaxPerAddress  int           // from one IPv4 address or IPv6 /64; default 20,000
 	MaxPending     int           // not yet authenticated, in all, and a quarter of it from one address; default 4,096
@@ -154,7 +158,16 @@ func (b *Broker) Start() error {
 		return fmt.Errorf("broker: %w", err)
 	}
 	b.listener, b.started = l, true
-	b.wg.Go(func() { b.accept(l) })
+	b.wg.Go(func() {
+		if b.cfg.Hold != nil {
+			select {
+			case <-b.cfg.Hold:
+			case <-b.ctx.Done():
+				return
+			}
+		}
+		b.accept(l)
+	})
 	return nil
 }
 

@@ -221,6 +221,34 @@ func TestRetained(t *testing.T) {
 	b.nothing(v, b.sub("t", 2), "evil")
 }
 
+// TestHold: a device that comes before the verifier listens waits, and is then served.
+func TestHold(t *testing.T) {
+	hold := make(chan struct{})
+	b := embedded(t, Config{Hold: hold})
+	connected := make(chan error, 1)
+	go func() {
+		c, err := b.try(b.options("t", 1))
+		if err == nil {
+			c.Disconnect(0)
+		}
+		connected <- err
+	}()
+	v := b.listener() // does not wait
+	defer v.Disconnect(0)
+	select {
+	case err := <-connected:
+		t.Fatalf("a device was served before its time: %v", err)
+	default:
+	}
+	if got := b.broker.Stats().Connections; got != 0 {
+		t.Errorf("%d connections were accepted before their time", got)
+	}
+	close(hold)
+	if err := <-connected; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestReader: an operator's token opens the results of its tenant, the retained ones at once, and nothing else.
 func TestReader(t *testing.T) {
 	b := embedded(t, Config{})

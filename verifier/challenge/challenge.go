@@ -92,6 +92,9 @@ func (k *Keys) Check(p Purpose, tenant, device string, raw []byte, now time.Time
 	}
 	n := Nonce{issued: time.Unix(0, int64(binary.BigEndian.Uint64(raw))).UTC()}
 	copy(n.raw[:], raw)
+	if last := time.Unix(0, k.last.Load()); last.After(now) {
+		now = last // our clock was set back: what we issued before that is not of the future
+	}
 	switch age := now.Sub(n.issued); {
 	case age > lifetime:
 		return Nonce{}, fmt.Errorf("%w: issued %s ago, accepted for %s", ErrExpired, age.Round(time.Millisecond), lifetime)

@@ -94,8 +94,8 @@ func TestStolenIdentity(t *testing.T) {
 	thief.attest(result.Trusted)
 }
 
-// TestRejectionFlood is ATTACKS row 20: a device that sends rejected evidence without end fills neither the events nor the
-// log, and gets its answers.
+// TestRejectionFlood is ATTACKS row 20: a device that sends rejected evidence without end fills neither the events nor
+// the log, and gets its answers.
 func TestRejectionFlood(t *testing.T) {
 	r := newRig(t)
 	d, other := r.trusted(), r.healthy()

@@ -24,11 +24,12 @@ type BaselineSpec struct {
 	ReportOnly []int  // PCRs whose change is reported and does not change the verdict; nil: 1 and 5
 }
 
-// defaultReportOnly are the PCRs that differ between healthy devices of one model: settings, serial numbers, partitions.
+// defaultReportOnly are the PCRs that differ between healthy devices of one model: settings, serial numbers,
+// partitions.
 var defaultReportOnly = []int{1, 5}
 
-// CreateBaseline makes reference values of what a device last attested, signs them and puts them in force. It is refused
-// where the device's evidence contradicts itself, for then there is nothing to rely on.
+// CreateBaseline makes reference values of what a device last attested, signs them and puts them in force. It is
+// refused where the device's evidence contradicts itself, for then there is nothing to rely on.
 func (f *Fleet) CreateBaseline(ctx context.Context, tenant string, spec BaselineSpec, actor string) (store.Reference, error) {
 	d, err := f.cfg.Store.Device(ctx, tenant, spec.Device)
 	if err != nil {

@@ -234,8 +234,8 @@ func (f *Fleet) receipt(ctx context.Context, to proto.Address, r *proto.Receipt)
 	}
 }
 
-// reject tells a device why its evidence was not appraised: what it did wrong, never what was expected. Evidence that was
-// appraised before and is sent again, because the receipt was lost, gets its receipt again.
+// reject tells a device why its evidence was not appraised: what it did wrong, never what was expected. Evidence that
+// was appraised before and is sent again, because the receipt was lost, gets its receipt again.
 func (f *Fleet) reject(ctx context.Context, from proto.Address, message []byte, why *appraise.Rejection) {
 	digest := proto.Sum(message)
 	d, err := f.cfg.Store.Device(ctx, from.Tenant, from.Device)

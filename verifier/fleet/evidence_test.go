@@ -81,7 +81,8 @@ func TestConversation(t *testing.T) {
 	}
 }
 
-// TestLostReceipt: evidence that is sent again, because its receipt was lost, gets another receipt and no second result.
+// TestLostReceipt: evidence that is sent again, because its receipt was lost, gets another receipt and no second
+// result.
 func TestLostReceipt(t *testing.T) {
 	r := newRig(t)
 	d := r.trusted()

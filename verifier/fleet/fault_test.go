@@ -44,9 +44,9 @@ func survive(call func()) {
 	call()
 }
 
-// TestFaultAtEveryStep is ATTACKS rows 12 and 50: one call of the store after another goes wrong during a device's first
-// attestation. Whatever is acknowledged or published is stored, and when the fault is over the same evidence is accepted,
-// once.
+// TestFaultAtEveryStep is ATTACKS rows 12 and 50: one call of the store after another goes wrong during a device's
+// first attestation. Whatever is acknowledged or published is stored, and when the fault is over the same evidence is
+// accepted, once.
 func TestFaultAtEveryStep(t *testing.T) {
 	for name, inject := range faults {
 		t.Run(name, func(t *testing.T) {
@@ -99,8 +99,9 @@ func faultAt(t *testing.T, n int, inject func(*rig, func() bool)) (reached bool)
 	return reached
 }
 
-// TestFaultsBecomeStale is ATTACKS row 12 (CVE-2022-3500): evidence that the verifier fails on, as a bad device's might be
-// made to, leaves no good state standing. It becomes stale by itself, and that is written down when the store works again.
+// TestFaultsBecomeStale is ATTACKS row 12 (CVE-2022-3500): evidence that the verifier fails on, as a bad device's might
+// be made to, leaves no good state standing. It becomes stale by itself, and that is written down when the store works
+// again.
 func TestFaultsBecomeStale(t *testing.T) {
 	for name, inject := range faults {
 		if name == "is done and fails" {
@@ -143,6 +144,7 @@ func TestUnreadableContent(t *testing.T) {
 	r := newRig(t)
 	d := r.trusted()
 	r.restart() // nothing is remembered of its boot log
+	r.clock.advance(time.Minute)
 	message := d.report(d.challenged())
 	r.store.before = func(op string) error {
 		if op == "Content" {

@@ -1,8 +1,8 @@
 // Package fleet leads the verifier's devices: it challenges them, has their evidence appraised, records every outcome
 // before it acknowledges it, tells who falls silent, and carries out what operators decide.
 //
-// It keeps nothing that matters in memory: whatever a replica or a restart needs is in the store. A receipt is sent only
-// after the store has committed. What is lost on the way (a message, this process) is asked for or sent again.
+// It keeps nothing that matters in memory: whatever a replica or a restart needs is in the store. A receipt is sent
+// only after the store has committed. What is lost on the way (a message, this process) is asked for or sent again.
 package fleet
 
 import (

@@ -17,8 +17,8 @@ const (
 	// askRate and askBurst bound the challenges that one device gets by asking.
 	askRate  = rate.Limit(1)
 	askBurst = 20
-	// rejectBurst and rejectRate bound the events, which are kept for ever, about one device's evidence that is rejected for
-	// the same reason. Metrics count every rejection.
+	// rejectBurst and rejectRate bound the events, which are kept for ever, about one device's evidence that is
+	// rejected for the same reason. Metrics count every rejection.
 	rejectBurst = 5
 	// maxWaiting bounds the devices of which evidence waits for content, and those whose questions are counted.
 	maxWaiting = 10_000
@@ -58,8 +58,8 @@ func (l *limits) allow(key string, now time.Time) bool {
 	return one.AllowN(now, 1)
 }
 
-// makeRoom keeps a map that is about to get one more below maxWaiting: it forgets any. That grants a device a new burst,
-// or makes it send its report again.
+// makeRoom keeps a map that is about to get one more below maxWaiting: it forgets any. That grants a device a new
+// burst, or makes it send its report again.
 func makeRoom[V any](m map[string]V) {
 	for k := range m {
 		if len(m) < maxWaiting {
@@ -69,8 +69,8 @@ func makeRoom[V any](m map[string]V) {
 	}
 }
 
-// clean makes a text with parts that come from a device fit for a message or an event: UTF-8 without control characters,
-// not much longer than n bytes.
+// clean makes a text with parts that come from a device fit for a message or an event: UTF-8 without control
+// characters, not much longer than n bytes.
 func clean(s string, n int) string {
 	return clip(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

@@ -14,8 +14,8 @@ import (
 // BaselineKey signs baselines, and says which signatures are believed.
 type BaselineKey struct{ Key *ecdsa.PrivateKey }
 
-// referenceAge is how old the compiled references of a tenant may be before the store is asked again: another replica may
-// have added some.
+// referenceAge is how old the compiled references of a tenant may be before the store is asked again: another replica
+// may have added some.
 const referenceAge = 10 * time.Second
 
 // references keeps every tenant's compiled reference values.

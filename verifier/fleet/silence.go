@@ -51,8 +51,8 @@ func (f *Fleet) Sweep(ctx context.Context) error {
 	}
 }
 
-// stale marks one device. A device that reported meanwhile is a conflict, one that was removed is not found: it stays as
-// it is.
+// stale marks one device. A device that reported meanwhile is a conflict, one that was removed is not found: it stays
+// as it is.
 func (f *Fleet) stale(ctx context.Context, d *store.Device) error {
 	was := d.State
 	r := result.Result{
@@ -83,8 +83,8 @@ func (f *Fleet) stale(ctx context.Context, d *store.Device) error {
 	return nil
 }
 
-// publish publishes a device's result from outside of its own conversation, in which evidence may be appraised at the same
-// time: it publishes until what was published last is the newest.
+// publish publishes a device's result from outside of its own conversation, in which evidence may be appraised at the
+// same time: it publishes until what was published last is the newest.
 func (f *Fleet) publish(ctx context.Context, d store.Device) error {
 	for {
 		published := d.Result
@@ -102,8 +102,8 @@ func (f *Fleet) publish(ctx context.Context, d store.Device) error {
 	}
 }
 
-// Republish publishes the newest result of every device again, for an embedded broker forgets them when it ends. Devices
-// whose silence was not yet written down are left to Sweep, for their newest result has expired.
+// Republish publishes the newest result of every device again, for an embedded broker forgets them when it ends.
+// Devices whose silence was not yet written down are left to Sweep, for their newest result has expired.
 func (f *Fleet) Republish(ctx context.Context, tenant string) error {
 	after := ""
 	for {

@@ -13,7 +13,8 @@ import (
 	"github.com/probity-attest/probity/verifier/store"
 )
 
-// TestSilence is ATTACKS row 12 (keylime#1888): a device that falls silent is stale, whoever asks, and this is told once.
+// TestSilence is ATTACKS row 12 (keylime#1888): a device that falls silent is stale, whoever asks, and this is told
+// once.
 func TestSilence(t *testing.T) {
 	r := newRig(t)
 	d, chatty := r.trusted(), r.healthy()

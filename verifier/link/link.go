@@ -25,8 +25,8 @@ import (
 	"github.com/probity-attest/probity/proto"
 )
 
-// Handler deals with what devices say. Calls for one device never overlap. The context of a call ends after 30 s: a call
-// that outlasts it keeps the devices waiting that share its worker.
+// Handler deals with what devices say. Calls for one device never overlap. The context of a call ends after 30 s: a
+// call that outlasts it keeps the devices waiting that share its worker.
 type Handler interface {
 	// State is called when a device asks for a challenge or leaves.
 	State(ctx context.Context, from proto.Address, m *proto.State)
@@ -100,7 +100,8 @@ func New(cfg Config) (*Link, error) {
 	return l, nil
 }
 
-// Dropped returns how many messages were dropped because a queue was full, Malformed how many were not of this protocol.
+// Dropped returns how many messages were dropped because a queue was full, Malformed how many were not of this
+// protocol.
 func (l *Link) Dropped() uint64 { return l.dropped.Load() }
 
 // Malformed returns how many messages did not decode.
