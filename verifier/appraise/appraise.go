@@ -21,20 +21,21 @@ import (
 	"github.com/probity-attest/probity/verifier/result"
 )
 
-// Claimed is evidence that was decoded and nothing else.
+// Claimed is evidence that was decoded and nothing else. Do not change it: claims are shared.
 type Claimed struct {
 	Evidence proto.Evidence
-	Claims   proto.Claims
+	Claims   *proto.Claims
 	Digest   proto.Digest // of the message
 }
 
-// Open decodes an evidence message and its claims. Errors are *Rejection.
-func Open(message []byte) (*Claimed, error) {
+// Open decodes an evidence message and its claims. memo may be nil. Errors are *Rejection.
+func Open(message []byte, memo *Memo) (*Claimed, error) {
 	c := &Claimed{Digest: proto.Sum(message)}
 	if err := proto.Decode(message, &c.Evidence); err != nil {
 		return nil, reject(proto.CodeMalformed, err)
 	}
-	if err := proto.Decode(c.Evidence.Claims, &c.Claims); err != nil {
+	var err error
+	if c.Claims, err = memo.claims(c.Evidence.Claims); err != nil {
 		return nil, reject(proto.CodeMalformed, err)
 	}
 	return c, nil
@@ -58,7 +59,7 @@ type Input struct {
 	Now            time.Time
 	// Content returns the bytes that have a digest, false where the verifier does not have them.
 	Content func(proto.Digest) ([]byte, bool)
-	// Memo, optional, keeps what was derived from boot logs.
+	// Memo, optional, keeps what was derived from boot logs and keys.
 	Memo *Memo
 }
 
@@ -179,7 +180,7 @@ func (a *authentic) checkSoftware(in Input, qualifying proto.Digest) error {
 }
 
 func (a *authentic) checkQuote(in Input, qualifying proto.Digest) error {
-	key, err := parseTPMKey(in.Identity.AK)
+	key, err := in.Memo.attestationKey(in.Identity.AK)
 	if err != nil {
 		return reject(proto.CodeNotEnrolled, err)
 	}
@@ -222,7 +223,7 @@ func (a *authentic) checkPCRs(in Input) error {
 	bank := pcr.NewBank(a.quote.bank)
 	if base := a.Evidence.PCRBase; len(base) > 0 {
 		known := in.Record.bank()
-		if known == nil || string(in.Record.base(known)) != string(base) || known.Algorithm() != a.quote.bank {
+		if known == nil || string(in.Record.Base) != string(base) || known.Algorithm() != a.quote.bank {
 			return reject(proto.CodeOutOfSync, errors.New("PCR values refer to a base that the verifier does not have"))
 		}
 		bank = known

@@ -36,7 +36,7 @@ func (ap *appraisal) boot() {
 	if claim.Content != nil {
 		key.log = claim.Content.Digest
 	}
-	v := in.Memo.get(key)
+	v := in.Memo.boot(key)
 	if v == nil {
 		var log []byte
 		if claim.Content != nil {
@@ -46,7 +46,7 @@ func (ap *appraisal) boot() {
 			}
 		}
 		v = judgeBoot(quoted(bank, pcrs), log, claim.Unavailable, model, in.Policy)
-		in.Memo.put(key, v)
+		in.Memo.keepBoot(key, v)
 	}
 	ap.booted = v
 	ap.found = append(ap.found, v.findings...)

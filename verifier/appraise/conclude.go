@@ -201,13 +201,20 @@ func (ap *appraisal) vectors() map[result.Submod]result.Vector {
 	if ap.covered[result.Runtime] {
 		runtime = result.Vector{Executables: int8(result.TierAffirming)}
 	}
-	vs := map[result.Submod]*result.Vector{result.Identity: &identity, result.Boot: &boot, result.Runtime: &runtime}
 	for _, f := range ap.found {
 		c := codes[f.Code]
-		if v := vs[f.Submod]; v != nil && c.claim != nil && f.Severity != result.Info {
-			claim := c.claim(v)
-			*claim = max(*claim, c.value)
+		if c.claim == nil || f.Severity == result.Info {
+			continue
 		}
+		v := &identity
+		switch f.Submod {
+		case result.Boot:
+			v = &boot
+		case result.Runtime:
+			v = &runtime
+		}
+		claim := c.claim(v)
+		*claim = max(*claim, c.value)
 	}
 	return map[result.Submod]result.Vector{
 		result.Identity: identity, result.Boot: boot, result.Runtime: runtime, result.Flash: {},

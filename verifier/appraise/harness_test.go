@@ -106,7 +106,7 @@ func (b *bench) report() []byte {
 
 // input makes what Appraise takes of a message.
 func (b *bench) input(message []byte) (appraise.Input, error) {
-	claimed, err := appraise.Open(message)
+	claimed, err := appraise.Open(message, b.memo)
 	if err != nil {
 		return appraise.Input{}, err
 	}

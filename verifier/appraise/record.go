@@ -33,6 +33,7 @@ type Record struct {
 	Vendor    string           `cbor:"14,keyasint,omitempty"`
 	Model     string           `cbor:"15,keyasint,omitempty"`
 	Platform  []byte           `cbor:"16,keyasint,omitempty"` // digest of the newest platform description
+	Base      []byte           `cbor:"18,keyasint,omitempty"` // tag under which the device knows PCRs
 	Swapped   bool             `cbor:"17,keyasint,omitempty"` // the TPM was reset under the boot BootID
 }
 
@@ -99,27 +100,20 @@ func (r *Record) remember(a *authentic, was *Record) {
 	b := a.bank
 	r.Bank, r.Selection = uint16(b.Algorithm()), uint32(b.Present())
 	if len(a.Evidence.PCRBase) > 0 && len(a.Evidence.PCRs) == 0 {
-		r.PCRs = was.PCRs
+		r.PCRs, r.Base = was.PCRs, was.Base
 		return
 	}
 	r.PCRs = make([]byte, 0, b.Present().Len()*b.Algorithm().Size())
 	for i := range pcr.Count {
 		r.PCRs = append(r.PCRs, b.Value(i)...)
 	}
-}
-
-// base returns the tag under which the device knows the remembered PCR values, which b holds.
-func (r *Record) base(b *pcr.Bank) []byte {
-	if b == nil {
-		return nil
-	}
-	return proto.PCRBase(r.Bank, r.Selection, b.Value)
+	r.Base = proto.PCRBase(r.Bank, r.Selection, b.Value)
 }
 
 // Ask completes a challenge with what the verifier still knows of the device, so that it sends only what is new. The IMA
 // list is asked for from its beginning where references or policy changed since it was judged.
 func (r *Record) Ask(c *proto.Challenge, set *reference.Set, p *Policy) {
-	c.PCRBase = r.base(r.bank())
+	c.PCRBase = r.Base
 	if len(r.BootID) == proto.BootIDSize && r.Basis == basis(set.For(r.Vendor, r.Model), p) {
 		c.BootID, c.IMAFrom = r.BootID, r.IMA.Entries
 	}

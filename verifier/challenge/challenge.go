@@ -11,6 +11,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +44,7 @@ var (
 // Keys makes and checks nonces. It is safe for concurrent use.
 type Keys struct {
 	key  [KeySize]byte
+	macs sync.Pool    // of hash.Hash, each an HMAC under key
 	last atomic.Int64 // time of the newest nonce: two are never issued for the same instant
 }
 
@@ -52,6 +55,7 @@ func New(key []byte) (*Keys, error) {
 	}
 	k := &Keys{}
 	copy(k.key[:], key)
+	k.macs.New = func() any { return hmac.New(sha256.New, k.key[:]) }
 	return k, nil
 }
 
@@ -117,7 +121,9 @@ func (k *Keys) mac(p Purpose, tenant, device string, at []byte) []byte {
 
 // sum frames every field with its length, so that no two inputs run together.
 func (k *Keys) sum(p Purpose, tenant, device string, fields ...[]byte) []byte {
-	h := hmac.New(sha256.New, k.key[:])
+	h, _ := k.macs.Get().(hash.Hash)
+	defer k.macs.Put(h)
+	h.Reset()
 	frame := func(b []byte) {
 		var n [4]byte
 		binary.BigEndian.PutUint32(n[:], uint32(len(b)))

@@ -191,7 +191,7 @@ func (f *Fleet) segment(ctx context.Context, d *store.Device, digest string, end
 	if err != nil {
 		return nil, 0, fmt.Errorf("evidence %s: %w", digest, err)
 	}
-	claimed, err := appraise.Open(message)
+	claimed, err := appraise.Open(message, nil)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -88,7 +88,7 @@ func key(a proto.Address) string { return a.Tenant + "/" + a.Device }
 
 // appraise computes an outcome and records it. When the device changed meanwhile, it is computed again.
 func (f *Fleet) appraise(ctx context.Context, from proto.Address, message []byte) error {
-	claimed, err := appraise.Open(message)
+	claimed, err := appraise.Open(message, f.memo)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (s *subject) report() ([]byte, error) {
 
 // appraise does everything that a verifier does with an evidence message before it stores the outcome.
 func (s *subject) appraise(message []byte) (appraise.Outcome, error) {
-	claimed, err := appraise.Open(message)
+	claimed, err := appraise.Open(message, s.memo)
 	if err != nil {
 		return appraise.Outcome{}, err
 	}
