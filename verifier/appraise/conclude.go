@@ -71,7 +71,7 @@ func (ap *appraisal) platform() {
 		ap.find("platform-malformed", "platform description", "", err.Error())
 		return
 	}
-	p.Vendor, p.Model, p.FirmwareVersion = printable(p.Vendor), printable(p.Model), printable(p.FirmwareVersion)
+	p.Vendor, p.Model, p.FirmwareVersion = storable(p.Vendor), storable(p.Model), storable(p.FirmwareVersion)
 	ap.described = &p
 	ap.next.Platform = item.Digest[:]
 	if r.NonceAt == 0 {

@@ -202,6 +202,17 @@ var severities = map[result.Severity]int{result.Info: 0, result.Warn: 1, result.
 
 var submodOrder = map[result.Submod]int{result.Boot: 0, result.Identity: 1, result.Runtime: 2, result.Flash: 3}
 
+// storable replaces control characters, which no genuine device sends, in what a device calls itself. All else stays as it
+// is, for enrolment compares it with what the device says again.
+func storable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
+}
+
 // sortFindings puts the most important first and keeps the order in which they were found otherwise.
 func sortFindings(fs []result.Finding) {
 	slices.SortStableFunc(fs, func(a, b result.Finding) int {

@@ -96,6 +96,12 @@ func TestHostileNames(t *testing.T) {
 	}
 	b.wantState(b.attest(), result.Trusted)
 
+	odd := newBench(t)
+	odd.device.Platform.Model = "R7\u00a0\u202e\x00"
+	if got := odd.attest().Model; got != "R7\u00a0\u202e\ufffd" {
+		t.Errorf("model = %q, want it without control characters and otherwise as it was said", got)
+	}
+
 	b.device.Platform.Model = "R7\x00\x1b[2J"
 	if f := wantFinding(t, b.attest(), "model-changed"); strings.ContainsAny(f.Observed, "\x00\x1b") {
 		t.Errorf("observed = %q, want it printable", f.Observed)
