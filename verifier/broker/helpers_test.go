@@ -346,11 +346,13 @@ func (c *client) awaitLost() {
 // until waits for a condition of the broker's counters.
 func (b *bed) until(what string, ok func(Stats) bool) {
 	b.Helper()
-	deadline := time.Now().Add(patience)
+	tick, deadline := time.NewTicker(time.Millisecond), time.After(patience)
+	defer tick.Stop()
 	for !ok(b.broker.Stats()) {
-		if time.Now().After(deadline) {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			b.Fatalf("%s did not happen: %+v", what, b.broker.Stats())
 		}
-		time.Sleep(time.Millisecond) // polls a counter; the condition ends the wait
 	}
 }

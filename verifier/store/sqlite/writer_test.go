@@ -77,9 +77,7 @@ func TestGroupCommit(t *testing.T) {
 			})
 		})
 	}
-	for len(s.writer.queue) < n {
-		time.Sleep(time.Millisecond) // polls until all are queued
-	}
+	awaitQueued(t, s, n)
 	release()
 	wg.Wait()
 	for i, err := range errs {
@@ -96,6 +94,20 @@ func TestGroupCommit(t *testing.T) {
 	}
 }
 
+// awaitQueued waits until n operations are queued.
+func awaitQueued(t *testing.T, s *Store, n int) {
+	t.Helper()
+	tick, deadline := time.NewTicker(time.Millisecond), time.After(time.Minute)
+	defer tick.Stop()
+	for len(s.writer.queue) < n {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%d operations are queued, want %d", len(s.writer.queue), n)
+		}
+	}
+}
+
 // TestAbandoned ends the context of an operation that is queued: its caller returns at once, and it never runs.
 func TestAbandoned(t *testing.T) {
 	s := newTest(t)
@@ -109,9 +121,7 @@ func TestAbandoned(t *testing.T) {
 			return nil
 		})
 	}()
-	for len(s.writer.queue) < 1 {
-		time.Sleep(time.Millisecond) // polls until it is queued
-	}
+	awaitQueued(t, s, 1)
 	cancel()
 	if err := <-answered; !errors.Is(err, context.Canceled) {
 		t.Errorf("do() = %v, want context.Canceled while the writer is busy", err)
