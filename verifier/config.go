@@ -219,9 +219,6 @@ func (c *Config) name() string {
 // hosts returns the names for the server's certificate, each once. The first is shown to people who enrol devices: it
 // must not be where only the API listens, by default this machine's loopback.
 func (c *Config) hosts() []string {
-	if len(c.Hosts) > 0 {
-		return c.Hosts
-	}
 	var out []string
 	add := func(host string) {
 		if validHost(host) && !net.ParseIP(host).IsUnspecified() && !slices.Contains(out, host) {
@@ -229,11 +226,17 @@ func (c *Config) hosts() []string {
 		}
 	}
 	mqtt, _, _ := net.SplitHostPort(c.MQTT.Listen)
+	api, _, _ := net.SplitHostPort(c.API.Listen)
+	if len(c.Hosts) > 0 {
+		for _, host := range slices.Concat(c.Hosts, []string{mqtt, api, "localhost", "127.0.0.1", "::1"}) {
+			add(host) // the operator on this machine uses none of the names for others
+		}
+		return out
+	}
 	add(mqtt)
 	if host, err := os.Hostname(); err == nil {
 		add(host)
 	}
-	api, _, _ := net.SplitHostPort(c.API.Listen)
 	add(api)
 	if addrs, err := net.InterfaceAddrs(); err == nil {
 		for _, a := range addrs {

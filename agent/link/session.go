@@ -175,7 +175,7 @@ func (s *session) receive(ctx context.Context, m message) error {
 
 func (s *session) receipt(now time.Time, m *proto.Receipt) error {
 	if !s.talk.receipt(now, m) {
-		s.cfg.Log.Debug("receipt for evidence that is not waiting", "evidence", m.Evidence)
+		s.cfg.Log.Debug("receipt for evidence that is not waiting", "evidence", m.Evidence.String())
 		return nil
 	}
 	if s.cfg.OnReceipt != nil {

@@ -328,6 +328,15 @@ func TestWrongFingerprint(t *testing.T) {
 	}
 }
 
+// TestConfiguredHosts: a verifier with names of its own is still reached by the operator on its machine.
+func TestConfiguredHosts(t *testing.T) {
+	w := newWorld(t, func(c *verifier.Config) { c.Hosts = []string{"verifier.example"} })
+	if line := w.out.String(); !strings.Contains(line, "mqtts://verifier.example:") {
+		t.Errorf("devices are told %q, want the configured name", line)
+	}
+	w.must(http.MethodGet, "/v1/devices", nil, nil) // over TLS, whose certificate must name this address
+}
+
 // TestRunningAgent: an agent that runs sends small reports and follows the verifier's rhythm.
 func TestRunningAgent(t *testing.T) {
 	w := newWorld(t, func(c *verifier.Config) { c.Policy.Interval = time.Second })
