@@ -52,7 +52,7 @@ func (ap *appraisal) boot() {
 	ap.found = append(ap.found, v.findings...)
 	ap.covered[result.Boot] = v.compiled != nil
 	if v.compiled == nil {
-		ap.find("no-reference", "reference values", "some for "+strings.TrimSpace(ap.next.Vendor+" "+ap.next.Model), "none")
+		ap.find("no-reference", strings.TrimSpace("model "+ap.next.Vendor+" "+ap.next.Model), "", "")
 	}
 }
 

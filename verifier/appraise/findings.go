@@ -77,7 +77,7 @@ var codes = map[string]code{
 
 	"no-reference": {
 		result.Boot, result.Warn, nil, 0,
-		"there are no reference values to compare this model with, so nothing can be said of what it booted",
+		"has no reference values, so nothing can be said of what the device booted",
 		"if you trust this device, make them: probity baseline create --device DEVICE",
 	},
 	"boot-log-unavailable": {
