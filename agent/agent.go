@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/google/go-tpm/tpm2/transport"
 
@@ -30,7 +31,9 @@ type Agent struct {
 	log     *slog.Logger
 	device  link.Device
 	report  *reporter
-	profile string // of the EK
+	flash   *collect.Flash            // nil: none is read
+	running atomic.Pointer[link.Link] // nil: not yet
+	profile string                    // of the EK
 	closers []io.Closer
 }
 
@@ -46,16 +49,67 @@ func Open(cfg Config, version string, log *slog.Logger) (*Agent, error) {
 	c := collect.New(collect.Config{Root: cfg.Root})
 	a := &Agent{cfg: cfg, version: version, log: log}
 	a.report = &reporter{collect: c, charter: allowed, agent: version}
-	platform := func() (proto.Platform, *proto.Unavailable) { return allowed.Platform(c.Platform()) }
+	platform := func() (proto.Platform, *proto.Unavailable) {
+		p, un := allowed.Platform(c.Platform())
+		p.Devices = nil // the inventory is evidence: an introduction, which is not fresh, does without
+		return p, un
+	}
 	if cfg.Identity == IdentitySoftware {
 		err = a.openSoftware(platform)
 	} else {
 		err = a.openTPM(platform)
 	}
+	if err == nil {
+		err = a.openHardware(allowed)
+	}
 	if err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
+}
+
+// openHardware begins to read flash and to watch the enclosure, both in the background.
+func (a *Agent) openHardware(allowed *charter.Charter) error {
+	lines, err := collect.ParseTamperLines(a.cfg.Tamper)
+	if err != nil {
+		return err
+	}
+	if len(lines) > 0 && allowed.Tamper() != nil {
+		for _, l := range lines {
+			a.report.withheld = append(a.report.withheld, proto.TamperLine{Name: l.Name, Unavailable: allowed.Tamper()})
+		}
+	} else if len(lines) > 0 {
+		t := collect.NewTamper(collect.Config{Root: a.cfg.Root}, lines, a.log)
+		a.closers, a.report.tamper = append(a.closers, t), t
+	}
+	layout, err := a.cfg.Flash.layout()
+	if err != nil || a.cfg.Flash.Mode == FlashOff {
+		return err
+	}
+	a.report.reads = true
+	if allowed.Flash() != nil { // what may not leave is not read
+		return nil
+	}
+	a.flash = collect.NewFlash(collect.FlashConfig{
+		Root: a.cfg.Root, Layout: layout, Rate: int64(a.cfg.Flash.Rate), Interval: a.cfg.Flash.Interval, Log: a.log,
+		Status: a.status, Changed: a.reportSoon,
+	})
+	a.closers, a.report.flash, a.report.wait = append(a.closers, a.flash), a.flash, a.cfg.Flash.Wait
+	return nil
+}
+
+// reportSoon brings the next report forward: flash was read that the last one did not have, or had otherwise.
+func (a *Agent) reportSoon() {
+	if l := a.running.Load(); l != nil {
+		l.ReportSoon()
+	}
+}
+
+// status tells systemd how things stand.
+func (a *Agent) status(s string) {
+	if err := daemon.Status(s); err != nil {
+		a.log.Warn("systemd", "reason", err)
+	}
 }
 
 func (a *Agent) openTPM(platform func() (proto.Platform, *proto.Unavailable)) error {
@@ -101,7 +155,7 @@ func (a *Agent) openSoftware(platform func() (proto.Platform, *proto.Unavailable
 	return nil
 }
 
-// Close gives the TPM back.
+// Close gives the TPM and the lines of the enclosure back, and ends the reading of flash.
 func (a *Agent) Close() error {
 	var errs []error
 	for i := len(a.closers) - 1; i >= 0; i-- {
@@ -116,14 +170,11 @@ func (a *Agent) ID() string { return a.device.ID() }
 
 // Run reports to the verifier until ctx ends, which is no error. It tells systemd how things stand.
 func (a *Agent) Run(ctx context.Context) error {
-	l, err := a.link(func(s string) {
-		if err := daemon.Status(s); err != nil {
-			a.log.Warn("systemd", "reason", err)
-		}
-	})
+	l, err := a.link(a.status)
 	if err != nil {
 		return err
 	}
+	a.running.Store(l)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	watchdog := make(chan error, 1)
@@ -145,11 +196,15 @@ func (a *Agent) Report(ctx context.Context, c *proto.Challenge) (*link.Report, e
 	return a.report.Report(ctx, c)
 }
 
-// Once reports once and returns the verifier's receipt.
+// Once reports once and returns the verifier's receipt. It waits for flash before it asks for a challenge, since there is
+// no second report to bring what the first one lacks.
 func (a *Agent) Once(ctx context.Context) (*proto.Receipt, error) {
 	l, err := a.link(nil)
 	if err != nil {
 		return nil, err
+	}
+	if a.flash != nil {
+		a.flash.Wait(ctx, a.cfg.Flash.Wait)
 	}
 	return l.Once(ctx)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -28,6 +29,15 @@ func TestOpenRefuses(t *testing.T) {
 		"log format":      {func(c *Config) { c.Log.Format = "xml" }, "text or json"},
 		"no state dir":    {func(c *Config) { c.StateDir = "" }, "state-dir"},
 		"missing charter": {func(c *Config) { c.Charter = "/nonexistent" }, "/nonexistent"},
+		"flash mode":      {func(c *Config) { c.Flash.Mode = "on" }, "want auto, layout or off"},
+		"no layout":       {func(c *Config) { c.Flash.Mode = FlashLayout }, "and the mode a file"},
+		"idle layout":     {func(c *Config) { c.Flash.Layout = "/x" }, "needs the mode"},
+		"missing layout":  {func(c *Config) { c.Flash.Mode, c.Flash.Layout = FlashLayout, "/nonexistent" }, "/nonexistent"},
+		"flash rate":      {func(c *Config) { c.Flash.Rate = 4 }, "at least 1KiB a second"},
+		"flash interval":  {func(c *Config) { c.Flash.Interval = 0 }, "flash.interval"},
+		"flash wait":      {func(c *Config) { c.Flash.Wait = time.Hour }, "want 0s to 4m0s"},
+		"negative wait":   {func(c *Config) { c.Flash.Wait = -1 }, "flash.wait"},
+		"tamper line":     {func(c *Config) { c.Tamper = []string{"lid=17"} }, "NAME=CHIP:LINE:ACTIVE"},
 		"read-only state": {func(c *Config) { c.Identity, c.StateDir = IdentitySoftware, "/proc/nonexistent" }, "writable"},
 	} {
 		cfg := Default()

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/probity-attest/probity/agent/charter"
+	"github.com/probity-attest/probity/agent/collect"
 	"github.com/probity-attest/probity/agent/link"
+	"github.com/probity-attest/probity/firmware/flash"
 	"github.com/probity-attest/probity/proto/daemon"
 )
 
@@ -32,12 +34,37 @@ type Config struct {
 	Tenant        string        `koanf:"tenant" doc:"tenant; usually known from the token or the certificate"`
 	TPM           string        `koanf:"tpm" doc:"TPM device, or unix socket of a software TPM"`
 	Identity      string        `koanf:"identity" doc:"what the device's identity rests on: \"tpm\", or \"software\" for a key on disk where there is no TPM"`
-	Root          string        `koanf:"root" doc:"directory under which sys and proc of the host are found, such as /host in a container"`
+	Root          string        `koanf:"root" doc:"directory under which sys, proc and dev of the host are found, such as /host in a container; the TPM is named by its own path"`
 	StateDir      string        `koanf:"state-dir" doc:"directory for the certificate and, with identity software, the key; it may be read-only with a TPM"`
 	Charter       string        `koanf:"charter" doc:"file in which the owner lists what may leave the device; none: everything"`
 	MinInterval   time.Duration `koanf:"min-interval" doc:"shortest time between two reports, whatever the verifier asks for"`
+	Flash         Flash         `koanf:"flash"`
+	Tamper        []string      `koanf:"tamper" doc:"contacts of the enclosure, as NAME=CHIP:LINE:ACTIVE[:PULL], such as enclosure=gpiochip0:17:active-high: a GPIO line in /dev, open at that level; PULL is pull-up or pull-down"`
 	Log           Log           `koanf:"log"`
 }
+
+// What flash the agent reads.
+const (
+	FlashAuto   = "auto"
+	FlashLayout = "layout"
+	FlashOff    = "off"
+)
+
+// Flash is which flash the agent reads, and how gently.
+type Flash struct {
+	Mode     string        `koanf:"mode" doc:"flash that is read: auto (all MTD devices and eMMC boot areas that the kernel shows), layout (what flash.layout lists) or off"`
+	Layout   string        `koanf:"layout" doc:"file that lists regions of flash, with flash.mode layout"`
+	Rate     daemon.Size   `koanf:"rate" doc:"most bytes of flash that are read in a second; 0: as fast as it goes"`
+	Interval time.Duration `koanf:"interval" doc:"how old a digest of flash may get before it is read again; longer where the kernel tells that nothing was written"`
+	Wait     time.Duration `koanf:"wait" doc:"how long the first report waits for flash to be read; what is not read by then follows in another report"`
+}
+
+// maxFlashWait is the longest time that a report can be made to wait for flash: the watchdog takes an agent for stuck
+// that makes one report for 5 minutes (link.Timing).
+const maxFlashWait = 4 * time.Minute
+
+// minFlashRate is the lowest rate of reading, in bytes a second: less is a mistake, such as a forgotten unit.
+const minFlashRate = 1 << 10
 
 // Log is how the agent logs.
 type Log struct {
@@ -49,7 +76,9 @@ type Log struct {
 func Default() Config {
 	return Config{
 		TPM: "/dev/tpmrm0", Identity: IdentityTPM, Root: "/", StateDir: "/var/lib/probity-agent",
-		MinInterval: 10 * time.Second, Log: Log{Format: "text", Level: "info"},
+		MinInterval: 10 * time.Second,
+		Flash:       Flash{Mode: FlashAuto, Rate: 4 << 20, Interval: time.Hour, Wait: time.Minute},
+		Log:         Log{Format: "text", Level: "info"},
 	}
 }
 
@@ -70,7 +99,33 @@ func (c *Config) Check() error {
 	}
 	_, noLog := daemon.Logger(io.Discard, c.Log.Format, c.Log.Level)
 	_, noCharter := charter.Load(c.Charter)
-	return errors.Join(noLog, noCharter)
+	_, noTamper := collect.ParseTamperLines(c.Tamper)
+	return errors.Join(noLog, noCharter, noTamper, c.Flash.check())
+}
+
+func (c *Flash) check() error {
+	switch {
+	case c.Mode != FlashAuto && c.Mode != FlashLayout && c.Mode != FlashOff:
+		return fmt.Errorf("flash.mode %q: want auto, layout or off", c.Mode)
+	case (c.Mode == FlashLayout) != (c.Layout != ""):
+		return fmt.Errorf("flash.mode is %q and flash.layout is %q: a layout needs the mode \"layout\", and the mode a file", c.Mode, c.Layout)
+	case c.Rate > 0 && c.Rate < minFlashRate:
+		return fmt.Errorf("flash.rate %s: want at least %s a second, or 0 for no limit", c.Rate, daemon.Size(minFlashRate))
+	case c.Interval <= 0:
+		return fmt.Errorf("flash.interval %s: want more than 0", c.Interval)
+	case c.Wait < 0 || c.Wait > maxFlashWait:
+		return fmt.Errorf("flash.wait %s: want 0s to %s", c.Wait, maxFlashWait)
+	}
+	_, err := c.layout()
+	return err
+}
+
+// layout returns the regions to read, nil for those that the kernel shows.
+func (c *Flash) layout() (*flash.Layout, error) {
+	if c.Mode != FlashLayout {
+		return nil, nil
+	}
+	return flash.LoadLayout(c.Layout)
 }
 
 // CheckLink checks what show does not need: where the verifier is, how its CA is pinned, the token. It reads the files

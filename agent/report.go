@@ -7,9 +7,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/probity-attest/probity/agent/charter"
 	"github.com/probity-attest/probity/agent/link"
@@ -30,6 +32,19 @@ type collector interface {
 	Platform() proto.Platform
 }
 
+// flashReader reads flash in the background; *collect.Flash is one.
+type flashReader interface {
+	// Wait waits for the first pass, at most until so long after the start.
+	Wait(ctx context.Context, most time.Duration) bool
+	// Regions returns an encoded proto.Flash, nil where there is no flash, and the age of its oldest digest.
+	Regions() ([]byte, time.Duration, *proto.Unavailable)
+}
+
+// enclosure watches contacts; *collect.Tamper is one.
+type enclosure interface {
+	Lines(ctx context.Context) []proto.TamperLine
+}
+
 // reporter makes evidence. It implements link.Attester.
 type reporter struct {
 	collect collector
@@ -37,6 +52,12 @@ type reporter struct {
 	agent   string
 	tpm     hardware        // nil: software
 	key     *softwareDevice // nil: TPM
+
+	reads    bool          // flash is read, or would be if the charter allowed it
+	flash    flashReader   // nil: none is read
+	wait     time.Duration // for flash, from the start of the agent
+	tamper   enclosure     // nil: none is watched
+	withheld []proto.TamperLine
 
 	mu    sync.Mutex
 	known *pcr.Bank // PCR values of the newest evidence that the verifier appraised
@@ -54,7 +75,7 @@ func (r *reporter) Report(ctx context.Context, c *proto.Challenge) (*link.Report
 	if err != nil {
 		return nil, err
 	}
-	claims, contents, err := r.claims(ctx, bank)
+	claims, contents, err := r.claims(ctx, c, bank)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +99,9 @@ func (r *reporter) Report(ctx context.Context, c *proto.Challenge) (*link.Report
 	return nil, errors.New("the IMA list comes and goes while it is being read")
 }
 
-// bank returns the PCR bank to quote: the first that the verifier accepts, the TPM has and trust can rest on.
+// bank returns the PCR bank to quote: the first that the verifier offers and the TPM has, of those that evidence can
+// carry. SHA-1, on which no trust can rest, is quoted only where it is offered, which a verifier does last: it explains
+// what an old TPM booted.
 func (r *reporter) bank(c *proto.Challenge) (pcr.Algorithm, error) {
 	if r.tpm == nil {
 		return 0, nil
@@ -88,7 +111,7 @@ func (r *reporter) bank(c *proto.Challenge) (pcr.Algorithm, error) {
 		return 0, fmt.Errorf("PCR banks: %w", err)
 	}
 	for _, b := range c.Banks {
-		if a := pcr.Algorithm(b); a.Trusted() && slices.Contains(have, a) {
+		if a := pcr.Algorithm(b); (a.Trusted() || a == pcr.SHA1) && slices.Contains(have, a) {
 			return a, nil
 		}
 	}
@@ -112,13 +135,17 @@ func names(list []pcr.Algorithm) string {
 }
 
 // claims collects what the device says beside PCRs, and how to read again what it only names.
-func (r *reporter) claims(ctx context.Context, bank pcr.Algorithm) (*proto.Claims, map[proto.Digest]content, error) {
+func (r *reporter) claims(
+	ctx context.Context, c *proto.Challenge, bank pcr.Algorithm,
+) (*proto.Claims, map[proto.Digest]content, error) {
+	contents := map[proto.Digest]content{}
+	// First what may have to be waited for: the rest shall be fresh.
+	flash := r.flashStatus(ctx, time.Duration(c.Lifetime)*time.Second/2, contents)
 	boot, err := r.collect.BootID()
 	if err != nil {
 		return nil, nil, fmt.Errorf("boot id: %w", err)
 	}
-	m := &proto.Claims{Agent: r.agent, BootID: boot, Bank: uint16(bank)}
-	contents := map[proto.Digest]content{}
+	m := &proto.Claims{Agent: r.agent, BootID: boot, Bank: uint16(bank), Flash: flash, Tamper: r.tamperLines(ctx)}
 	m.BootLog = r.bootLog(contents)
 	if m.Platform, err = r.platform(contents); err != nil {
 		return nil, nil, err
@@ -134,6 +161,39 @@ func (r *reporter) claims(ctx context.Context, bank pcr.Algorithm) (*proto.Claim
 		m.IMA.Count, m.IMA.Unavailable = r.collect.IMACount(ctx)
 	}
 	return m, contents, nil
+}
+
+// flashStatus says what is known of flash. The first report of an agent waits for it as configured, and at most for most:
+// evidence must be made while its nonce is fresh.
+func (r *reporter) flashStatus(ctx context.Context, most time.Duration, contents map[proto.Digest]content) *proto.FlashStatus {
+	if !r.reads {
+		return nil
+	}
+	if un := r.charter.Flash(); un != nil {
+		return &proto.FlashStatus{Regions: proto.Item{Unavailable: un}}
+	}
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	r.flash.Wait(ctx, r.wait)
+	b, age, un := r.flash.Regions()
+	switch {
+	case un != nil:
+		return &proto.FlashStatus{Regions: proto.Item{Unavailable: un}}
+	case b == nil: // this machine has none
+		return nil
+	}
+	seconds := uint32(min(age/time.Second, math.MaxUint32))
+	return &proto.FlashStatus{
+		Regions: name(contents, b, func(context.Context) ([]byte, error) { return b, nil }), Age: seconds,
+	}
+}
+
+// tamperLines says how the enclosure is.
+func (r *reporter) tamperLines(ctx context.Context) []proto.TamperLine {
+	if r.tamper == nil {
+		return r.withheld
+	}
+	return r.tamper.Lines(ctx)
 }
 
 func (r *reporter) bootLog(contents map[proto.Digest]content) proto.Item {

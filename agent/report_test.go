@@ -266,6 +266,36 @@ func TestBanks(t *testing.T) {
 	}
 }
 
+// TestSHA1Bank: a TPM that has nothing better is quoted in SHA-1 where the verifier offers it, and only then.
+func TestSHA1Bank(t *testing.T) {
+	m := newMachine(t)
+	c := challenge(0)
+	c.Banks = append(c.Banks, uint16(pcr.SHA1)) // as the last resort
+	a, s := tpmAgent(t, m, tpmtest.Options{Banks: []pcr.Algorithm{pcr.SHA1}})
+	if err := tpmtest.Measure(s.Transport(t), 10, []byte("init")); err != nil {
+		t.Fatal(err)
+	}
+	_, e, claims, bank := checked(t, a, c, nil)
+	if claims.Bank != uint16(pcr.SHA1) || len(e.PCRs) != 11 || len(e.PCRs[10]) != pcr.SHA1.Size() {
+		t.Errorf("bank %#x, PCRs %x, want 11 values of SHA-1", claims.Bank, e.PCRs)
+	}
+	if bytes.Equal(bank.Value(10), make([]byte, pcr.SHA1.Size())) {
+		t.Error("PCR 10 is zero after a measurement")
+	}
+	shown, err := a.Show(t.Context())
+	if err != nil || shown.Bank != "sha1" || len(shown.PCRs) != pcr.Count {
+		t.Errorf("Show = %+v, %v, want the SHA-1 bank", shown, err)
+	}
+	a, _ = tpmAgent(t, m, tpmtest.Options{Banks: []pcr.Algorithm{pcr.SHA1, pcr.SHA256}})
+	if _, _, claims, _ := checked(t, a, c, nil); claims.Bank != uint16(pcr.SHA256) {
+		t.Errorf("bank = %#x, want SHA-256, which is active and offered before SHA-1", claims.Bank)
+	}
+	a, _ = tpmAgent(t, m, tpmtest.Options{Banks: []pcr.Algorithm{pcr.SHA512}})
+	if _, err := a.report.Report(t.Context(), c); err == nil || !strings.Contains(err.Error(), "no PCR bank in common") {
+		t.Errorf("Report with a SHA-512 bank only = %v, want an error", err)
+	}
+}
+
 // vanishing is a machine whose IMA list disappears after the quote.
 type vanishing struct{ collector }
 

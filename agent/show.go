@@ -30,6 +30,8 @@ type Shown struct {
 	IMA      ShownIMA       `json:"ima"`
 	Platform *ShownPlatform `json:"platform,omitempty"`
 	Withheld string         `json:"platform_withheld,omitempty"`
+	Flash    *ShownFlash    `json:"flash,omitempty"` // nil: there is none, or none is read
+	Tamper   []ShownTamper  `json:"tamper,omitempty"`
 }
 
 // ShownIdentity is the identity that enrolment sends.
@@ -70,14 +72,20 @@ type ShownPlatform struct {
 	SecureBoot      string                  `json:"secure_boot,omitempty"`
 	Firmware        []proto.FirmwareVersion `json:"firmware,omitempty"`
 	Unavailable     map[string]string       `json:"unavailable,omitempty"`
+	Devices         []proto.BusDevice       `json:"devices,omitempty"`
 }
 
-// Show collects what would leave the device. It contacts nobody.
+// Show collects what would leave the device. It contacts nobody, and waits until flash is read.
 func (a *Agent) Show(ctx context.Context) (*Shown, error) {
 	out := &Shown{Device: a.ID(), Agent: a.version, MayLeave: a.report.charter.String()}
 	if err := a.showIdentity(out); err != nil {
 		return nil, err
 	}
+	var err error
+	if out.Flash, err = a.showFlash(ctx); err != nil {
+		return nil, err
+	}
+	out.Tamper = a.showTamper(ctx)
 	boot, err := a.report.collect.BootID()
 	if err != nil {
 		return nil, fmt.Errorf("boot id: %w", err)
@@ -122,9 +130,9 @@ func (a *Agent) showIdentity(out *Shown) error {
 	return nil
 }
 
-// showPCRs reads the bank that a verifier gets if it accepts both.
+// showPCRs reads the bank that a verifier gets if it offers all, as it does.
 func (a *Agent) showPCRs(out *Shown) error {
-	bank, err := a.report.bank(&proto.Challenge{Banks: []uint16{uint16(pcr.SHA256), uint16(pcr.SHA384)}})
+	bank, err := a.report.bank(&proto.Challenge{Banks: []uint16{uint16(pcr.SHA256), uint16(pcr.SHA384), uint16(pcr.SHA1)}})
 	if err != nil {
 		return err
 	}
@@ -184,6 +192,12 @@ func (s *Shown) Write(w io.Writer) error {
 	if s.Platform != nil {
 		s.Platform.rows(row)
 	}
+	if s.Flash != nil {
+		s.Flash.rows(row)
+	}
+	for _, l := range s.Tamper {
+		row("tamper "+l.Name, l.describe())
+	}
 	for _, i := range slices.Sorted(maps.Keys(s.PCRs)) {
 		row(fmt.Sprintf("PCR %d %s", i, s.Bank), s.PCRs[i])
 	}
@@ -219,6 +233,9 @@ func (s *ShownPlatform) rows(row func(name, value string)) {
 	row("Secure Boot", s.SecureBoot)
 	for _, f := range s.Firmware {
 		row("firmware "+f.Class, fmt.Sprintf("version %d, lowest supported %d", f.Version, f.Lowest))
+	}
+	for _, d := range s.Devices {
+		row(d.Bus+" "+d.Address, d.Name)
 	}
 	for _, k := range slices.Sorted(maps.Keys(s.Unavailable)) {
 		row(k, "not available: "+s.Unavailable[k])

@@ -59,52 +59,6 @@ type Content struct {
 	Size   uint32 `cbor:"2,keyasint"`
 }
 
-// Claims is what a device says beside PCRs (EAT, RFC 9711, section 4, calls these claims). All are self-asserted, but
-// fresh and unalterable in flight.
-type Claims struct {
-	Agent    string    `cbor:"1,keyasint"` // version of the agent
-	BootID   []byte    `cbor:"2,keyasint"`
-	Bank     uint16    `cbor:"3,keyasint,omitempty"` // TPM_ALG_ID of the quoted bank
-	BootLog  Item      `cbor:"4,keyasint"`
-	IMA      IMAStatus `cbor:"5,keyasint"`
-	Platform Item      `cbor:"6,keyasint"`
-}
-
-// Item is content that could be read, or the reason why not.
-type Item struct {
-	Content     *Content     `cbor:"1,keyasint,omitempty"`
-	Unavailable *Unavailable `cbor:"2,keyasint,omitempty"`
-}
-
-// IMAStatus says how long the IMA list was before the quote, or why there is none.
-type IMAStatus struct {
-	Count       uint64       `cbor:"1,keyasint,omitempty"`
-	Unavailable *Unavailable `cbor:"2,keyasint,omitempty"`
-}
-
-// Cause is why something could not be read.
-type Cause string
-
-// Causes.
-const (
-	CauseNotFound   Cause = "not-found"     // there is no such file or device
-	CausePermission Cause = "permission"    // the agent may not read it
-	CauseTooLarge   Cause = "too-large"     // over the limits of this protocol
-	CauseMalformed  Cause = "malformed"     // not in the format that it should have
-	CauseIO         Cause = "io-error"      // the read failed
-	CauseNotAllowed Cause = "not-allowed"   // the owner's charter keeps it on the device
-	CauseNoSupport  Cause = "not-supported" // this machine has no such feature
-)
-
-// Unavailable is a first-class value: what could not be read, and why.
-type Unavailable struct {
-	Cause  Cause  `cbor:"1,keyasint"`
-	Reason string `cbor:"2,keyasint"`
-}
-
-// Error makes Unavailable an error for the code that collects.
-func (u *Unavailable) Error() string { return string(u.Cause) + ": " + u.Reason }
-
 // Want asks for content that the verifier has never seen, on dn/want.
 type Want struct {
 	Evidence Digest   `cbor:"1,keyasint"` // of the evidence message that named it
@@ -136,30 +90,6 @@ type Receipt struct {
 	State    string   `cbor:"4,keyasint,omitempty"` // device state after appraisal
 	Reasons  []string `cbor:"5,keyasint,omitempty"` // findings in words, most important first
 	Next     uint32   `cbor:"6,keyasint"`           // seconds after which the next report is due, not before
-}
-
-// Platform is the self-asserted description of the machine, content named by Claims.Platform.
-type Platform struct {
-	Vendor          string            `cbor:"1,keyasint,omitempty"` // SMBIOS system manufacturer or devicetree vendor
-	Model           string            `cbor:"2,keyasint,omitempty"` // SMBIOS product name or devicetree model
-	Board           string            `cbor:"3,keyasint,omitempty"`
-	FirmwareVendor  string            `cbor:"4,keyasint,omitempty"`
-	FirmwareVersion string            `cbor:"5,keyasint,omitempty"`
-	FirmwareDate    string            `cbor:"6,keyasint,omitempty"`
-	Architecture    string            `cbor:"7,keyasint,omitempty"`
-	Kernel          string            `cbor:"8,keyasint,omitempty"`
-	CommandLine     string            `cbor:"9,keyasint,omitempty"`
-	OS              string            `cbor:"10,keyasint,omitempty"` // PRETTY_NAME of os-release
-	SecureBoot      string            `cbor:"11,keyasint,omitempty"` // "on", "off" or absent
-	Firmware        []FirmwareVersion `cbor:"12,keyasint,omitempty"` // EFI System Resource Table
-	Unavailable     map[string]string `cbor:"13,keyasint,omitempty"` // what could not be read: why
-}
-
-// FirmwareVersion is an entry of the EFI System Resource Table (UEFI 2.10, section 23.4).
-type FirmwareVersion struct {
-	Class   string `cbor:"1,keyasint"` // GUID
-	Version uint32 `cbor:"2,keyasint"`
-	Lowest  uint32 `cbor:"3,keyasint"` // lowest supported version
 }
 
 func (m *State) validate() error {
@@ -207,8 +137,8 @@ func (m *Evidence) validate() error {
 		if i >= NumPCRs {
 			return fmt.Errorf("pcrs (5): no PCR %d", i)
 		}
-		if len(v) != 32 && len(v) != 48 {
-			return fmt.Errorf("pcrs (5): PCR %d: want 32 or 48 bytes, got %d", i, len(v))
+		if len(v) != 20 && len(v) != 32 && len(v) != 48 {
+			return fmt.Errorf("pcrs (5): PCR %d: want 20, 32 or 48 bytes, got %d", i, len(v))
 		}
 		if size != 0 && len(v) != size {
 			return fmt.Errorf("pcrs (5): values of %d and %d bytes are of two banks", size, len(v))
@@ -222,44 +152,6 @@ func (m *Evidence) validate() error {
 		return fmt.Errorf("ima (7): %d entries in %d bytes", m.IMA.Count, m.IMA.Part.Size)
 	}
 	return m.IMA.Part.validate("ima (7)", MaxIMASegment)
-}
-
-func (m *Claims) validate() error {
-	if m.IMA.Unavailable != nil && m.IMA.Count != 0 {
-		return errors.New("ima (5): both a count and a reason for its absence")
-	}
-	return errors.Join(
-		text("agent (1)", m.Agent, MaxText),
-		exact("boot-id (2)", m.BootID, BootIDSize),
-		m.BootLog.validate("boot-log (4)", MaxBootLog),
-		m.IMA.Unavailable.validate("ima (5)"),
-		m.Platform.validate("platform (6)", MaxPlatform),
-	)
-}
-
-func (m Item) validate(name string, limit uint32) error {
-	if (m.Content == nil) == (m.Unavailable == nil) {
-		return fmt.Errorf("%s: want either content or the reason for its absence", name)
-	}
-	if m.Unavailable != nil {
-		return m.Unavailable.validate(name)
-	}
-	if m.Content.Size == 0 {
-		return fmt.Errorf("%s: empty content", name)
-	}
-	return m.Content.validate(name, limit)
-}
-
-func (m *Unavailable) validate(name string) error {
-	if m == nil {
-		return nil
-	}
-	switch m.Cause {
-	case CauseNotFound, CausePermission, CauseTooLarge, CauseMalformed, CauseIO, CauseNotAllowed, CauseNoSupport:
-	default:
-		return fmt.Errorf("%s: unknown cause %q", name, clip(string(m.Cause)))
-	}
-	return text(name, m.Reason, MaxReason)
 }
 
 func (m Content) validate(name string, limit uint32) error {
@@ -302,31 +194,6 @@ func (m *Receipt) validate() error {
 		}
 	}
 	return errors.Join(text("code (3)", m.Code, MaxText), text("state (4)", m.State, MaxText))
-}
-
-func (m *Platform) validate() error {
-	if len(m.Firmware) > 64 || len(m.Unavailable) > 32 {
-		return fmt.Errorf("%d firmware versions, %d unavailable: at most 64 and 32 allowed", len(m.Firmware), len(m.Unavailable))
-	}
-	for _, s := range []string{
-		m.Vendor, m.Model, m.Board, m.FirmwareVendor, m.FirmwareVersion, m.FirmwareDate,
-		m.Architecture, m.Kernel, m.OS, m.SecureBoot,
-	} {
-		if err := text("platform", s, MaxText); err != nil {
-			return err
-		}
-	}
-	for k, v := range m.Unavailable {
-		if err := errors.Join(text("unavailable (13)", k, MaxText), text("unavailable (13)", v, MaxReason)); err != nil {
-			return err
-		}
-	}
-	for _, f := range m.Firmware {
-		if err := text("firmware (12)", f.Class, MaxText); err != nil {
-			return err
-		}
-	}
-	return text("command-line (9)", m.CommandLine, 4096)
 }
 
 func text(name, s string, most int) error {

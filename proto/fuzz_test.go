@@ -43,6 +43,7 @@ func FuzzState(f *testing.F)      { fuzz[State](f) }
 func FuzzChallenge(f *testing.F)  { fuzz[Challenge](f) }
 func FuzzEvidence(f *testing.F)   { fuzz[Evidence](f) }
 func FuzzClaims(f *testing.F)     { fuzz[Claims](f) }
+func FuzzFlash(f *testing.F)      { fuzz[Flash](f) }
 func FuzzWant(f *testing.F)       { fuzz[Want](f) }
 func FuzzChunk(f *testing.F)      { fuzz[Chunk](f) }
 func FuzzReceipt(f *testing.F)    { fuzz[Receipt](f) }

@@ -125,6 +125,131 @@ a6 // map of 6
           02 // key 2: Reason
             67 63686172746572 // text "charter"
 `},
+	{"claims with flash", &Claims{
+		Agent:    "1.2.3",
+		BootID:   fill(0x22, 16),
+		BootLog:  Item{Unavailable: &Unavailable{Cause: CauseNoSupport}},
+		IMA:      IMAStatus{Unavailable: &Unavailable{Cause: CauseNoSupport}},
+		Platform: Item{Content: &Content{Digest: digest(0xcc), Size: 900}},
+		Flash:    &FlashStatus{Regions: Item{Content: &Content{Digest: digest(0xdd), Size: 300}}, Age: 60},
+		Tamper: []TamperLine{
+			{Name: "lid", State: TamperOpen, Openings: 1},
+			{Name: "door", Unavailable: &Unavailable{Cause: CauseNotFound, Reason: "gone"}},
+		},
+	}, `
+a7 // map of 7
+  01 // key 1: Agent
+    65 312e322e33 // text "1.2.3"
+  02 // key 2: BootID
+    50 22*16 // 16 bytes
+  04 // key 4: BootLog
+    a1 // map of 1
+      02 // key 2: Unavailable
+        a2 // map of 2
+          01 // key 1: Cause
+            6d 6e6f742d737570706f72746564 // text "not-supported"
+          02 // key 2: Reason
+            60 // text ""
+  05 // key 5: IMA
+    a1 // map of 1
+      02 // key 2: Unavailable
+        a2 // map of 2
+          01 // key 1: Cause
+            6d 6e6f742d737570706f72746564 // text "not-supported"
+          02 // key 2: Reason
+            60 // text ""
+  06 // key 6: Platform
+    a1 // map of 1
+      01 // key 1: Content
+        a2 // map of 2
+          01 // key 1: Digest
+            5820 cc*32 // 32 bytes
+          02 // key 2: Size
+            190384 // 900
+  07 // key 7: Flash
+    a2 // map of 2
+      01 // key 1: Regions
+        a1 // map of 1
+          01 // key 1: Content
+            a2 // map of 2
+              01 // key 1: Digest
+                5820 dd*32 // 32 bytes
+              02 // key 2: Size
+                19012c // 300
+      02 // key 2: Age
+        183c // 60
+  08 // key 8: Tamper
+    82 // array of 2
+      a3 // map of 3
+        01 // key 1: Name
+          63 6c6964 // text "lid"
+        02 // key 2: State
+          02 // 2
+        03 // key 3: Openings
+          01 // 1
+      a2 // map of 2
+        01 // key 1: Name
+          64 646f6f72 // text "door"
+        04 // key 4: Unavailable
+          a2 // map of 2
+            01 // key 1: Cause
+              69 6e6f742d666f756e64 // text "not-found"
+            02 // key 2: Reason
+              64 676f6e65 // text "gone"
+`},
+	{"flash", &Flash{Regions: []FlashRegion{
+		{
+			Name: "bios", Source: "mtd:bios", Offset: 4096, Length: 8192, Digest: fill(0xee, 32),
+			Excluded: []FlashRange{{Length: 16}, {Offset: 64, Length: 6}},
+			Bad:      []FlashRange{{Offset: 4096, Length: 4096}}, Chip: "ef4018",
+		},
+		{Name: "env", Source: "mtd:env", Unavailable: &Unavailable{Cause: CausePending, Reason: "later"}},
+	}}, `
+a1 // map of 1
+  01 // key 1: Regions
+    82 // array of 2
+      a8 // map of 8
+        01 // key 1: Name
+          64 62696f73 // text "bios"
+        02 // key 2: Source
+          68 6d74643a62696f73 // text "mtd:bios"
+        03 // key 3: Offset
+          191000 // 4096
+        04 // key 4: Length
+          192000 // 8192
+        05 // key 5: Digest
+          5820 ee*32 // 32 bytes
+        06 // key 6: Excluded
+          82 // array of 2
+            a1 // map of 1
+              02 // key 2: Length
+                10 // 16
+            a2 // map of 2
+              01 // key 1: Offset
+                1840 // 64
+              02 // key 2: Length
+                06 // 6
+        07 // key 7: Bad
+          81 // array of 1
+            a2 // map of 2
+              01 // key 1: Offset
+                191000 // 4096
+              02 // key 2: Length
+                191000 // 4096
+        08 // key 8: Chip
+          66 656634303138 // text "ef4018"
+      a3 // map of 3
+        01 // key 1: Name
+          63 656e76 // text "env"
+        02 // key 2: Source
+          67 6d74643a656e76 // text "mtd:env"
+        09 // key 9: Unavailable
+          a2 // map of 2
+            01 // key 1: Cause
+              67 70656e64696e67 // text "pending"
+            02 // key 2: Reason
+              65 6c61746572 // text "later"
+`},
 	{"want", &Want{Evidence: digest(0xdd), Contents: []Digest{digest(0xcc), digest(0xbb)}}, `
 a2 // map of 2
   01 // key 1: Evidence
@@ -198,8 +323,9 @@ a5 // map of 5
 		SecureBoot:      "on",
 		Firmware:        []FirmwareVersion{{Class: "GUID", Version: 3, Lowest: 2}},
 		Unavailable:     map[string]string{"board": "io-error"},
+		Devices:         []BusDevice{{Bus: "i2c", Address: "0-50", Name: "24c64"}},
 	}, `
-ad // map of 13
+ae // map of 14
   01 // key 1: Vendor
     64 41636d65 // text "Acme"
   02 // key 2: Model
@@ -235,6 +361,15 @@ ad // map of 13
     a1 // map of 1
       65 626f617264 // key "board"
         68 696f2d6572726f72 // text "io-error"
+  0e // key 14: Devices
+    81 // array of 1
+      a3 // map of 3
+        01 // key 1: Bus
+          63 693263 // text "i2c"
+        02 // key 2: Address
+          64 302d3530 // text "0-50"
+        03 // key 3: Name
+          65 3234633634 // text "24c64"
 `},
 	{"hello tpm", &Hello{
 		Agent:          "1.2.3",

@@ -12,6 +12,15 @@ const (
 	MaxIMASegment = 16 << 20
 	// MaxPlatform is the largest platform description in bytes.
 	MaxPlatform = 32 << 10
+	// MaxDevices is the most pieces of hardware in an inventory.
+	MaxDevices = 256
+	// MaxFlash is the largest encoded Flash in bytes, MaxFlashRegions the most regions in it, MaxFlashRanges the most
+	// excluded ranges or bad blocks of one region.
+	MaxFlash        = 64 << 10
+	MaxFlashRegions = 128
+	MaxFlashRanges  = 64
+	// MaxTamperLines is the most tamper lines of one device.
+	MaxTamperLines = 8
 	// MaxClaims is the largest encoded claims map in bytes.
 	MaxClaims = 8 << 10
 	// MaxCertificate is the largest DER certificate in bytes, MaxCertificates the most in one message.

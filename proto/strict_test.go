@@ -85,6 +85,13 @@ func TestRules(t *testing.T) {
 		change(m)
 		return m
 	}
+	tamper := func(lines ...TamperLine) *Claims { return claims(func(m *Claims) { m.Tamper = lines }) }
+	region := func(change func(*FlashRegion)) *Flash {
+		r := FlashRegion{Name: "bios", Source: "mtd:bios", Length: 4096, Digest: fill(3, 32)}
+		change(&r)
+		return &Flash{Regions: []FlashRegion{r}}
+	}
+	device := BusDevice{Bus: "pci", Address: "00:1f.0"}
 	item := func(size uint32) Item { return Item{Content: &Content{Size: size}} }
 	many := func(n int) [][]byte { return bytesOf(n, []byte{1}) }
 	for _, tt := range []struct {
@@ -109,7 +116,7 @@ func TestRules(t *testing.T) {
 		{evidence(func(m *Evidence) { m.Quote = make([]byte, maxAttest+1) }), "quote (3)"},
 		{evidence(func(m *Evidence) { m.Signature = nil }), "signature (4)"},
 		{evidence(func(m *Evidence) { m.PCRs[NumPCRs] = fill(1, 32) }), "no PCR 24"},
-		{evidence(func(m *Evidence) { m.PCRs[0] = fill(1, 20) }), "PCR 0"},
+		{evidence(func(m *Evidence) { m.PCRs[0] = fill(1, 64) }), "PCR 0"},
 		{evidence(func(m *Evidence) { m.PCRs[0], m.PCRs[1] = fill(1, 32), fill(1, 48) }), "two banks"},
 		{evidence(func(m *Evidence) { m.Quote, m.PCRs[0] = nil, fill(1, 32) }), "without a quote"},
 		{evidence(func(m *Evidence) { m.Quote, m.IMA = nil, &IMASegment{} }), "without a quote"},
@@ -129,6 +136,35 @@ func TestRules(t *testing.T) {
 		{claims(func(m *Claims) {
 			m.IMA.Unavailable = &Unavailable{Cause: CauseIO, Reason: strings.Repeat("a", MaxReason+1)}
 		}), "ima (5)"},
+		{claims(func(m *Claims) { m.Flash = &FlashStatus{} }), "flash (7)"},
+		{claims(func(m *Claims) { m.Flash = &FlashStatus{Regions: item(MaxFlash + 1)} }), "flash (7)"},
+		{tamper(make([]TamperLine, MaxTamperLines+1)...), "at most 8"},
+		{tamper(TamperLine{State: TamperOpen}), "no name"},
+		{tamper(TamperLine{Name: "lid", State: 1}, TamperLine{Name: "lid", State: 1}), "name of its own"},
+		{tamper(TamperLine{Name: "lid", State: 3}), "unknown state"},
+		{tamper(TamperLine{Name: "lid"}), "either"},
+		{tamper(TamperLine{Name: "lid", State: 1, Unavailable: &Unavailable{Cause: CauseIO}}), "either"},
+		{tamper(TamperLine{Name: "lid", Openings: 1, Unavailable: &Unavailable{Cause: CauseIO}}), "openings"},
+		{tamper(TamperLine{Name: strings.Repeat("a", MaxText+1), State: 1}), "tamper (8)"},
+		{&Flash{}, "regions (1)"},
+		{&Flash{Regions: make([]FlashRegion, MaxFlashRegions+1)}, "want 1 to 128"},
+		{region(func(r *FlashRegion) { r.Name = "" }), "no name"},
+		{region(func(r *FlashRegion) { r.Digest = nil }), "either"},
+		{region(func(r *FlashRegion) { r.Unavailable = &Unavailable{Cause: CauseIO} }), "either"},
+		{region(func(r *FlashRegion) { r.Digest = fill(3, 20) }), "digest (5)"},
+		{region(func(r *FlashRegion) { r.Length = 0 }), "length (4)"},
+		{region(func(r *FlashRegion) { r.Offset = 1<<64 - 1 }), "every address"},
+		{region(func(r *FlashRegion) { r.Excluded = []FlashRange{{Offset: 1}} }), "excluded (6)"},
+		{region(func(r *FlashRegion) { r.Excluded = []FlashRange{{Offset: 4090, Length: 7}} }), "after the region"},
+		{region(func(r *FlashRegion) { r.Excluded = []FlashRange{{Length: 7}, {Offset: 7, Length: 1}} }), "touches"},
+		{region(func(r *FlashRegion) { r.Excluded = []FlashRange{{Offset: 1<<64 - 1, Length: 2}} }), "excluded (6)"},
+		{region(func(r *FlashRegion) { r.Bad = make([]FlashRange, MaxFlashRanges+1) }), "bad (7)"},
+		{&Flash{Regions: append(region(func(*FlashRegion) {}).Regions, region(func(*FlashRegion) {}).Regions...)}, "ascending"},
+		{&Platform{Devices: make([]BusDevice, MaxDevices+1)}, "devices (14)"},
+		{&Platform{Devices: []BusDevice{{Bus: "pci"}}}, "no address"},
+		{&Platform{Devices: []BusDevice{device, device}}, "ascending"},
+		{&Platform{Devices: []BusDevice{device, {Bus: "i2c", Address: "0-50"}}}, "ascending"},
+		{&Platform{Devices: []BusDevice{{Bus: "pci", Address: "0", Name: strings.Repeat("a", MaxText+1)}}}, "devices (14)"},
 		{&Want{}, "contents (2)"},
 		{&Want{Contents: make([]Digest, 9)}, "contents (2)"},
 		{&Chunk{Size: 1}, "data (4)"},
@@ -211,13 +247,16 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// TestSteadyState checks the size that the design promises: an unchanged device, P-256, one new IMA entry.
+// TestSteadyState checks the size that the design promises: an unchanged device with everything
+// that the protocol knows, P-256, one new IMA entry.
 func TestSteadyState(t *testing.T) {
 	claims, err := Encode(&Claims{
 		Agent: "1.10.2-rc1+20261122", BootID: fill(1, BootIDSize), Bank: 11,
 		BootLog:  Item{Content: &Content{Digest: digest(2), Size: 35000}},
 		IMA:      IMAStatus{Count: 100_000},
 		Platform: Item{Content: &Content{Digest: digest(3), Size: 900}},
+		Flash:    &FlashStatus{Regions: Item{Content: &Content{Digest: digest(10), Size: 2000}}, Age: 3000},
+		Tamper:   []TamperLine{{Name: "enclosure", State: TamperClosed}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -70,6 +70,9 @@ type Policy struct {
 	Unlogged    []string      `koanf:"unlogged-pcrs" doc:"PCRs that may hold values which no boot log explains, such as 11 and 15 where systemd measures after boot"`
 	UnknownFile string        `koanf:"unknown-file" doc:"severity of a file that no reference knows: info, warning or critical"`
 	Violation   string        `koanf:"ima-violation" doc:"severity of an IMA violation: info, warning or critical"`
+	Flash       string        `koanf:"flash" doc:"flash memory, as the device itself reads it: ignored, reference (as the reference values have it) or required (every region needs reference values)"`
+	FlashMaxAge time.Duration `koanf:"flash-max-age" doc:"age of flash digests from which on a device that should read its flash memory is at best warning"`
+	Banks       []string      `koanf:"banks" doc:"PCR banks to build trust on, best first: sha256 and sha384; and sha1, which is broken, only if you accept that of TPMs that have no other"`
 	MinLevel    string        `koanf:"min-identity" doc:"weakest identity level that may be trusted: first-use, pinned or certified"`
 }
 
@@ -87,6 +90,7 @@ func DefaultConfig() Config {
 		Policy: Policy{
 			StaleAfter: p.StaleAfter, SecureBoot: string(p.SecureBoot), IMA: string(p.IMA), BootLog: string(p.BootLog),
 			UnknownFile: string(p.UnknownFile), Violation: string(p.Violation), MinLevel: string(p.MinLevel),
+			Flash: string(p.Flash), FlashMaxAge: p.FlashMaxAge, Banks: bankNames(p.Banks),
 		},
 		Log: Log{Format: "text", Level: "info"},
 	}
@@ -187,6 +191,14 @@ func (p *Policy) compile() (appraise.Policy, error) {
 	out.BootLog = appraise.Requirement(choose("boot-log", p.BootLog, "ignored", "required"))
 	out.UnknownFile = result.Severity(choose("unknown-file", p.UnknownFile, "info", "warning", "critical"))
 	out.Violation = result.Severity(choose("ima-violation", p.Violation, "info", "warning", "critical"))
+	out.Flash = appraise.Requirement(choose("flash", p.Flash, "ignored", "reference", "required"))
+	if out.FlashMaxAge = p.FlashMaxAge; p.FlashMaxAge < time.Minute {
+		errs = append(errs, fmt.Errorf("policy.flash-max-age: %s: want at least 1m", p.FlashMaxAge))
+	}
+	var err error
+	if out.Banks, err = banks(p.Banks); err != nil {
+		errs = append(errs, err)
+	}
 	out.MinLevel = result.Level(choose("min-identity", p.MinLevel, "first-use", "pinned", "certified"))
 	for _, s := range p.Unlogged {
 		i, err := strconv.Atoi(s)
@@ -197,6 +209,30 @@ func (p *Policy) compile() (appraise.Policy, error) {
 		out.Unlogged |= pcr.Select(i)
 	}
 	return out, errors.Join(errs...)
+}
+
+// banks returns the banks of these names, each of which may be there once.
+func banks(names []string) ([]pcr.Algorithm, error) {
+	var out []pcr.Algorithm
+	for _, name := range names {
+		a, err := pcr.ParseAlgorithm(name)
+		if err != nil || !a.Trusted() && a != pcr.SHA1 || slices.Contains(out, a) {
+			return nil, fmt.Errorf("policy.banks: %q: want sha256, sha384 and sha1, each at most once", name)
+		}
+		out = append(out, a)
+	}
+	if len(out) == 0 {
+		return nil, errors.New("policy.banks: empty: want at least one of sha256, sha384 and sha1")
+	}
+	return out, nil
+}
+
+func bankNames(list []pcr.Algorithm) []string {
+	out := make([]string, len(list))
+	for i, a := range list {
+		out[i] = a.String()
+	}
+	return out
 }
 
 func (c *Config) roots() string {

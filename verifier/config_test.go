@@ -63,6 +63,12 @@ var wrong = []struct {
 	{"policy.unlogged-pcrs", func(c *Config) { c.Policy.Unlogged = []string{"-1"} }, "want numbers of PCRs"},
 	{"policy.unknown-file", func(c *Config) { c.Policy.UnknownFile = "error" }, `want one of ["info" "warning" "critical"]`},
 	{"policy.ima-violation", func(c *Config) { c.Policy.Violation = "Info" }, `want one of ["info" "warning" "critical"]`},
+	{"policy.flash", func(c *Config) { c.Policy.Flash = "on" }, `"on": want one of ["ignored" "reference" "required"]`},
+	{"policy.flash-max-age", func(c *Config) { c.Policy.FlashMaxAge = time.Second }, "1s: want at least 1m"},
+	{"policy.banks", func(c *Config) { c.Policy.Banks = nil }, "want at least one of sha256, sha384 and sha1"},
+	{"policy.banks", func(c *Config) { c.Policy.Banks = []string{"sha256", "sha512"} }, `"sha512": want sha256, sha384 and sha1`},
+	{"policy.banks", func(c *Config) { c.Policy.Banks = []string{"SHA256"} }, `"SHA256": want sha256`},
+	{"policy.banks", func(c *Config) { c.Policy.Banks = []string{"sha1", "sha256", "sha1"} }, "at most once"},
 	{"policy.min-identity", func(c *Config) { c.Policy.MinLevel = "software" }, `want one of ["first-use" "pinned" "certified"]`},
 	{"log.format", func(c *Config) { c.Log.Format = "xml" }, "want text or json"},
 	{"log.level", func(c *Config) { c.Log.Level = "loud" }, "want debug, info, warn or error"},
@@ -134,6 +140,7 @@ func TestCompilePolicy(t *testing.T) {
 	c.Policy = Policy{
 		StaleAfter: time.Hour, SecureBoot: "required", IMA: "ignored", BootLog: "ignored", Unlogged: []string{"15", "11", "11"},
 		UnknownFile: "critical", Violation: "info", MinLevel: "certified",
+		Flash: "required", FlashMaxAge: time.Minute, Banks: []string{"sha384", "sha1"},
 	}
 	if err := c.Check(); err != nil {
 		t.Fatal(err)
@@ -146,6 +153,7 @@ func TestCompilePolicy(t *testing.T) {
 	want.StaleAfter, want.SecureBoot, want.IMA, want.BootLog = time.Hour, appraise.Required, appraise.Ignored, appraise.Ignored
 	want.Unlogged = pcr.Select(11, 15)
 	want.UnknownFile, want.Violation, want.MinLevel = result.Critical, result.Info, result.Certified
+	want.Flash, want.FlashMaxAge, want.Banks = appraise.Required, time.Minute, []pcr.Algorithm{pcr.SHA384, pcr.SHA1}
 	if got.ID() != want.ID() {
 		t.Errorf("compile = %+v, want %+v", got, want)
 	}

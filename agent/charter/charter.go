@@ -6,6 +6,8 @@
 //	allow:
 //	  - boot-log
 //	  - ima
+//	  - flash              # digests, never content
+//	  - tamper
 //	  - platform.model     # one field; "platform" stands for all
 //
 // PCR values, the quote over them, the boot id and the TPM's identity are what attestation is: who does not want them to
@@ -26,6 +28,8 @@ import (
 const (
 	bootLog  = "boot-log"
 	imaList  = "ima"
+	flash    = "flash"
+	tamper   = "tamper"
 	platform = "platform"
 )
 
@@ -46,6 +50,7 @@ var fields = map[string]func(*proto.Platform){
 	"os":               func(p *proto.Platform) { p.OS = "" },
 	"secure-boot":      func(p *proto.Platform) { p.SecureBoot = "" },
 	"firmware":         func(p *proto.Platform) { p.Firmware = nil },
+	"devices":          func(p *proto.Platform) { p.Devices = nil },
 }
 
 // Charter says what may leave. A nil Charter allows everything.
@@ -53,7 +58,7 @@ type Charter struct{ allow map[string]bool }
 
 // Items returns every name that a charter may list.
 func Items() []string {
-	out := []string{bootLog, imaList, platform}
+	out := []string{bootLog, imaList, flash, tamper, platform}
 	for f := range fields {
 		out = append(out, platform+"."+f)
 	}
@@ -95,6 +100,12 @@ func (c *Charter) BootLog() *proto.Unavailable { return c.item(bootLog) }
 
 // IMA returns nil if the IMA list may leave.
 func (c *Charter) IMA() *proto.Unavailable { return c.item(imaList) }
+
+// Flash returns nil if digests of flash regions, with names and places, may leave.
+func (c *Charter) Flash() *proto.Unavailable { return c.item(flash) }
+
+// Tamper returns nil if the state of tamper lines may leave.
+func (c *Charter) Tamper() *proto.Unavailable { return c.item(tamper) }
 
 func (c *Charter) item(name string) *proto.Unavailable {
 	if c == nil || c.allow[name] {

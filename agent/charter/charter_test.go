@@ -25,6 +25,7 @@ func full() proto.Platform {
 	return proto.Platform{
 		Vendor: "a", Model: "b", Board: "c", FirmwareVendor: "d", FirmwareVersion: "e", FirmwareDate: "f", Architecture: "g",
 		Kernel: "h", CommandLine: "i", OS: "j", SecureBoot: "on", Firmware: []proto.FirmwareVersion{{Class: "k"}},
+		Devices:     []proto.BusDevice{{Bus: "pci", Address: "l"}},
 		Unavailable: map[string]string{"esrt": "not-found: none"},
 	}
 }
@@ -62,14 +63,16 @@ func TestCharter(t *testing.T) {
 	for _, tt := range []struct {
 		content      string
 		bootLog, ima bool
+		flash        bool   // and tamper
 		platform     string // vendor and model that leave
 		nothingOfIt  bool
 		description  string
 	}{
-		{"allow: [boot-log, ima, platform]", true, true, "ab", false, "boot-log, ima, platform"},
-		{"allow: [boot-log]", true, false, "", true, "boot-log"},
-		{"allow: [ima, platform.vendor]", false, true, "a", false, "ima, platform.vendor"},
-		{"allow: []", false, false, "", true, "nothing beyond identity, boot id and PCRs"},
+		{"allow: [boot-log, ima, platform]", true, true, false, "ab", false, "boot-log, ima, platform"},
+		{"allow: [boot-log]", true, false, false, "", true, "boot-log"},
+		{"allow: [tamper, flash]", false, false, true, "", true, "flash, tamper"},
+		{"allow: [ima, platform.vendor]", false, true, false, "a", false, "ima, platform.vendor"},
+		{"allow: []", false, false, false, "", true, "nothing beyond identity, boot id and PCRs"},
 	} {
 		c, err := load(t, tt.content)
 		if err != nil {
@@ -79,6 +82,9 @@ func TestCharter(t *testing.T) {
 		p, un := c.Platform(original)
 		if (c.BootLog() == nil) != tt.bootLog || (c.IMA() == nil) != tt.ima || p.Vendor+p.Model != tt.platform || (un != nil) != tt.nothingOfIt {
 			t.Errorf("%s: boot log %v, IMA %v, platform %+v, %v", tt.content, c.BootLog(), c.IMA(), p, un)
+		}
+		if (c.Flash() == nil) != tt.flash || (c.Tamper() == nil) != tt.flash {
+			t.Errorf("%s: flash %v, tamper %v", tt.content, c.Flash(), c.Tamper())
 		}
 		if un != nil && un.Cause != proto.CauseNotAllowed {
 			t.Errorf("%s: cause %s", tt.content, un.Cause)
@@ -98,7 +104,7 @@ func TestNoCharter(t *testing.T) {
 		t.Fatalf("Load of nothing = %v, %v", c, err)
 	}
 	p, un := c.Platform(full())
-	if diff := cmp.Diff(full(), p); diff != "" || un != nil || c.BootLog() != nil || c.IMA() != nil || c.String() != "everything" {
+	if diff := cmp.Diff(full(), p); diff != "" || un != nil || c.BootLog() != nil || c.IMA() != nil || c.Flash() != nil || c.Tamper() != nil || c.String() != "everything" {
 		t.Errorf("no charter withholds something: %s %v", diff, un)
 	}
 }
@@ -109,6 +115,7 @@ func TestMistakes(t *testing.T) {
 		"alow: [ima]":                     `did you mean "allow"?`,
 		"allow: [boot-lgo]":               `did you mean "boot-log"?`,
 		"allow: [platform.serial]":        "unknown item",
+		"allow: [flahs]":                  `did you mean "flash"?`,
 		"allow: [ima, ima]":               "twice",
 		"allow: {ima: true}":              "want a list",
 		"allow: [ima]\nallow: [boot-log]": "duplicate key",

@@ -1,16 +1,18 @@
 // Package collect reads what this machine says of itself: the firmware's boot event log, the measurement list of the
-// Integrity Measurement Architecture (IMA), and who made the machine and what runs on it.
+// Integrity Measurement Architecture (IMA), who made the machine, what is built in and what runs on it (Collector), what
+// is in its flash (Flash) and whether its enclosure is open (Tamper). The last two work in the background, since reading
+// flash takes minutes and an enclosure can be opened between two reports.
 //
 // What cannot be read is a value, proto.Unavailable, with its cause and a reason that says what to do: an error never
 // keeps a device from attesting, and nothing is left out silently. Files are opened read-only, must be regular and are
 // read to a bound, so that no named pipe or endless file holds the agent up; memory grows with what is there, not with
 // the bound. Of the IMA list, which only ever grows, no more than the wanted segment is held.
 //
-// All of it is what the kernel tells: the boot log and IMA list are proved by replay against a quote, the platform's
-// identity stays self-asserted.
+// All of it is what the kernel tells: the boot log and IMA list are proved by replay against a quote, everything else
+// stays self-asserted.
 //
 // Sources: Linux Documentation/ABI (securityfs, sysfs-firmware-dmi-entries, sysfs-firmware-efi-esrt,
-// testing/ima_policy), proc(5), os-release(5); UEFI 2.10, sections 3.3 and 23.4.
+// testing/ima_policy, sysfs-bus-*), userspace-api/gpio/chardev, proc(5), os-release(5); UEFI 2.10, sections 3.3 and 23.4.
 package collect
 
 import (

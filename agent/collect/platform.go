@@ -15,10 +15,11 @@ const (
 	keyKernel      = "kernel"       // kernel version
 	keyCommandLine = "command-line" // kernel command line
 	keyOS          = "os"           // operating system
+	keyDevices     = "devices"      // hardware inventory
 )
 
 // Platform describes the machine within the limits of proto.Platform. What could not be read is in Unavailable, by
-// "identity", "secure-boot", "firmware", "kernel", "command-line" and "os". Serial numbers are not read.
+// "identity", "secure-boot", "firmware", "kernel", "command-line", "os" and "devices". Serial numbers are not read.
 func (c *Collector) Platform() proto.Platform {
 	d := describer{root: c.root}
 	d.identity()
@@ -26,13 +27,17 @@ func (c *Collector) Platform() proto.Platform {
 	d.resources()
 	d.kernel()
 	d.operatingSystem()
+	d.devices()
+	d.fit()
 	return d.Platform
 }
 
 // describer fills in a Platform.
 type describer struct {
 	proto.Platform
-	root root
+	root   root
+	left   int    // devices that are left out
+	unread string // why others are not known
 }
 
 // missing notes why something is not there; the first reason stays.

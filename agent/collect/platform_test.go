@@ -55,6 +55,9 @@ func pc(tr tree) {
 	tr.write(secureBootVar, "\x06\x00\x00\x00\x01")
 	tr.esrt(10, "E8D4D0BB-0000-4000-8000-0123456789AB\n", "65538\n", "1\n")
 	tr.esrt(2, "11111111-2222-3333-4444-555555555555\n", "7\n", "0\n")
+	tr.write("sys/bus/pci/devices/0000:00:00.0/vendor", "0x8086\n")
+	tr.write("sys/bus/pci/devices/0000:00:00.0/device", "0x29c0\n")
+	tr.write("sys/bus/pci/devices/0000:00:00.0/class", "0x060000\n")
 	tr.write("proc/version", "Linux version 6.1.0 (builder@host) #1 SMP\n")
 	tr.write("proc/cmdline", "BOOT_IMAGE=/vmlinuz quiet\n")
 	tr.write("usr/lib/os-release", "NAME=\"Acme\"\nPRETTY_NAME=\"Acme \\\"OS\\\" 12\"\n")
@@ -78,6 +81,7 @@ func TestPlatformOfAPC(t *testing.T) {
 			{Class: "11111111-2222-3333-4444-555555555555", Version: 7},
 			{Class: "e8d4d0bb-0000-4000-8000-0123456789ab", Version: 65538, Lowest: 1},
 		},
+		Devices: []proto.BusDevice{{Bus: "pci", Address: "0000:00:00.0", Name: "8086:29c0 class 060000"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Platform (-want +got):\n%s", diff)
@@ -96,12 +100,14 @@ func TestPlatformOfABoard(t *testing.T) {
 	tr.write("proc/version", "Linux")
 	tr.write("proc/cmdline", "")
 	tr.write("etc/os-release", "PRETTY_NAME='Board Linux'\n")
+	tr.write("sys/bus/i2c/devices/3-0050/name", "24c32\n")
 	got := describe(t, tr)
 	unavailable := got.Unavailable
 	got.Architecture, got.Unavailable = "", nil
 	want := proto.Platform{
 		Vendor: "acme", Model: "Acme Base Station 5", Board: "bs5", FirmwareVendor: "U-Boot", FirmwareVersion: "2023.01+dfsg",
 		Kernel: "Linux", OS: "Board Linux",
+		Devices: []proto.BusDevice{{Bus: "i2c", Address: "3-0050", Name: "24c32"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Platform (-want +got):\n%s", diff)
@@ -154,6 +160,10 @@ func TestPlatformReasons(t *testing.T) {
 		}},
 		{"no os-release", "os", "not-found: ", func(tr tree) { tr.remove("usr") }},
 		{"no name", "os", "no PRETTY_NAME", func(tr tree) { tr.write("usr/lib/os-release", "NAME=x\n") }},
+		{"no buses", "devices", "not-found: none of the buses", func(tr tree) { tr.remove("sys/bus") }},
+		{"bus is a file", "devices", "io-error: ", func(tr tree) { tr.link("devices", "sys/bus/spi/devices") }},
+		{"id is a directory", "devices", "malformed: ", func(tr tree) { tr.write("sys/bus/pci/devices/0000:00:1f.0/vendor/x", "") }},
+		{"no address", "devices", "is no address", func(tr tree) { tr.write("sys/bus/spi/devices/spi\x1b0/modalias", "") }},
 		{"os-release too large", "os", "too-large: ", func(tr tree) { tr.write("usr/lib/os-release", strings.Repeat("#", maxText+1)) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -39,6 +39,7 @@ type conversation struct {
 	pending   *proto.Challenge // newest challenge that was not begun
 	pendingBy time.Time        // when its nonce expires
 	started   time.Time        // when the newest report was begun
+	hurry     bool             // what was reported has changed since
 
 	report   *Report // the outbox
 	digest   proto.Digest
@@ -121,7 +122,7 @@ func (c *conversation) begin(now time.Time) *proto.Challenge {
 	}
 	c.stopSending()
 	c.phase, c.wakeAt, c.started = reporting, time.Time{}, now
-	c.report, c.nonce, c.expires = nil, m.Nonce, c.pendingBy
+	c.report, c.nonce, c.expires, c.hurry = nil, m.Nonce, c.pendingBy, false
 	return m
 }
 
@@ -177,6 +178,9 @@ func (c *conversation) receipt(now time.Time, m *proto.Receipt) bool {
 		}
 		c.failures.reset()
 		c.rest(now.Add(max(spread(next, c.jitter), c.timing.MinInterval)))
+		if c.hurry {
+			c.hasten(now)
+		}
 		return true
 	}
 	first := c.failures.bound == 0
@@ -186,6 +190,28 @@ func (c *conversation) receipt(now time.Time, m *proto.Receipt) bool {
 	}
 	c.rest(now.Add(wait))
 	return true
+}
+
+// hasten makes the next report due as soon as may be, without a fleet doing so all at once. A report that is being made
+// or waits for its receipt may be too old: another one follows. After a failure the wait for the next try stays.
+func (c *conversation) hasten(now time.Time) {
+	switch {
+	case c.phase == reporting, c.phase == sent:
+		c.hurry = true
+	case c.phase == idle && c.failures.bound == 0:
+		at := later(now, c.started.Add(c.timing.MinInterval))
+		at = at.Add(time.Duration(c.jitter() * float64(c.timing.MinInterval)))
+		if at.Before(c.wakeAt) {
+			c.wakeAt = at
+		}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // wake returns when tick and begin have something to do; zero: when something comes.

@@ -86,6 +86,7 @@ type Link struct {
 	trust   trust
 	talk    *conversation
 	reports chan reported
+	soon    chan struct{}  // ReportSoon was called
 	working sync.WaitGroup // the goroutine that makes a report
 	watch   watch
 
@@ -158,10 +159,20 @@ func New(cfg Config) (*Link, error) {
 		cfg.Certificates = &memory{}
 	}
 	cfg.Timing = cfg.Timing.orDefault()
-	l := &Link{cfg: cfg, server: s, trust: t, reports: make(chan reported, 1), tenant: tenant}
+	l := &Link{cfg: cfg, server: s, trust: t, reports: make(chan reported, 1), soon: make(chan struct{}, 1), tenant: tenant}
 	l.talk = newConversation(cfg.Timing, cfg.Jitter, cfg.Agent)
 	l.watch.clock = cfg.Clock
 	return l, nil
+}
+
+// ReportSoon brings the next report forward to now: what the last one said has changed. That sets aside the time that
+// the verifier's receipt asked for, but neither Timing.MinInterval nor the wait after a failure. A report that is on its
+// way is followed by another one. It may be called at any time, from any goroutine, and does not wait.
+func (l *Link) ReportSoon() {
+	select {
+	case l.soon <- struct{}{}:
+	default: // it is known already
+	}
 }
 
 // Run converses until ctx ends, which is no error, or until the verifier said that trying again is of no use.

@@ -239,6 +239,30 @@ func TestPushedChallenges(t *testing.T) {
 	}
 }
 
+func TestReportSoon(t *testing.T) {
+	r := newRig(t)
+	r.enrolled()
+	r.receipt(r.evidence(r.challenge()))
+	r.clock.await(t, 110*time.Second)
+	for range 3 { // calls that come at once are one
+		r.link.ReportSoon()
+	}
+	r.clock.pass(t, 20*time.Second) // the shortest interval, and as much again of jitter
+	r.state(proto.StateReady)
+	digest := r.evidence(r.challenge())
+	r.link.ReportSoon() // the evidence is on its way: another report follows it
+	r.settled()
+	r.receipt(digest)
+	r.clock.pass(t, 20*time.Second)
+	r.state(proto.StateReady)
+	r.receipt(r.evidence(r.challenge()))
+	r.clock.pass(t, 110*time.Second)
+	r.state(proto.StateReady)
+	if made, _ := r.attester.counts(); made != 3 {
+		t.Errorf("%d reports, want 3", made)
+	}
+}
+
 func TestFailedReportIsTriedAgain(t *testing.T) {
 	r := newRig(t)
 	r.attester.fail = errors.New("TPM is in lockout")

@@ -16,6 +16,7 @@ type rig struct {
 	attester *attester
 	store    *memory
 	cfg      Config
+	link     *Link // once it runs
 	stop     context.CancelFunc
 	ended    chan error
 	ignored  ignored
@@ -42,7 +43,7 @@ func (r *rig) run() {
 		r.t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(r.t.Context())
-	r.stop, r.ended = stop, make(chan error, 1)
+	r.link, r.stop, r.ended = l, stop, make(chan error, 1)
 	go func() { r.ended <- l.Run(ctx) }()
 	r.t.Cleanup(func() { stop() })
 }

@@ -100,6 +100,8 @@ func (s *session) await(ctx context.Context) error {
 		}
 	case r := <-s.reports:
 		return s.reported(r)
+	case <-s.soon:
+		s.talk.hasten(s.cfg.Clock.Now())
 	case m := <-s.conn.inbox:
 		return s.receive(ctx, m)
 	case <-timer:

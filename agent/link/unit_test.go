@@ -173,6 +173,46 @@ func TestChallengesAreAnsweredAFewTimes(t *testing.T) {
 	}
 }
 
+// TestHasten covers what a conversation does not hurry for.
+func TestHasten(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	began := func(jitter float64) *conversation {
+		c := newConversation(Timing{}.orDefault(), func() float64 { return jitter }, "1.0")
+		c.connected(now)
+		c.challenge(now, &proto.Challenge{Nonce: make([]byte, proto.NonceSize), Lifetime: 60})
+		if c.begin(now) == nil {
+			t.Fatal("challenge was not taken up")
+		}
+		return c
+	}
+	failed := began(1)
+	failed.made(now, nil, errors.New("TPM is in lockout"))
+	want := failed.wake()
+	if failed.hasten(now); !failed.wake().Equal(want) || want.Before(now.Add(15*time.Second)) {
+		t.Errorf("after a failure the next try is in %s, want %s as before", failed.wake().Sub(now), want.Sub(now))
+	}
+
+	c := began(0)
+	c.hasten(now) // while the report is made
+	report := &Report{Evidence: []byte{1}}
+	c.made(now, report, nil)
+	receipt := &proto.Receipt{Evidence: proto.Sum(report.Evidence), Status: proto.Appraised, Next: 3600}
+	if !c.receipt(now, receipt) || !c.wake().Equal(now.Add(10*time.Second)) {
+		t.Errorf("next report in %s, want after the shortest interval", c.wake().Sub(now))
+	}
+	later := now.Add(time.Minute)
+	if c.hasten(later); !c.wake().Equal(now.Add(10 * time.Second)) {
+		t.Errorf("a report that is overdue was put off to %s", c.wake())
+	}
+
+	asked := newConversation(Timing{}.orDefault(), func() float64 { return 1 }, "1.0")
+	asked.connected(now)
+	want = asked.wake()
+	if asked.hasten(now); !asked.wake().Equal(want) || asked.hurry {
+		t.Error("a conversation that waits for its challenge hurries: what it reports will be fresh")
+	}
+}
+
 // TestContentChanged: what is sent has the digest that was reported, or is not sent.
 func TestContentChanged(t *testing.T) {
 	c := newConversation(Timing{}.orDefault(), func() float64 { return 1 }, "1.0")

@@ -7,7 +7,7 @@ import (
 	"github.com/probity-attest/probity/firmware/pcr"
 )
 
-// Verified is a log whose replay equals quoted PCR values and that keeps the rules. Only Verify makes one.
+// Verified is a log whose replay equals quoted PCR values and that keeps the rules. Only Verify and VerifyWeak make one.
 type Verified struct {
 	log    *Log
 	quoted *pcr.Bank
@@ -35,6 +35,22 @@ func (l *Log) Verify(quoted *pcr.Bank) (*Verified, error) {
 	if !a.Trusted() {
 		return nil, ruleError(RuleBank, -1, nil, fmt.Sprintf("%s is no bank to build trust on: quote sha256 or sha384", a))
 	}
+	return l.verify(quoted)
+}
+
+// VerifyWeak is Verify for PCR values of the SHA-1 bank, which is all that some old TPMs have, and for no other. What it
+// returns explains what the machine says that it booted and is Weak: two logs that lead to the same values can be made,
+// so it is no basis of trust.
+func (l *Log) VerifyWeak(quoted *pcr.Bank) (*Verified, error) {
+	if a := quoted.Algorithm(); a != pcr.SHA1 {
+		return nil, ruleError(RuleBank, -1, nil, fmt.Sprintf("%s is not the sha1 bank: verify it without this allowance", a))
+	}
+	return l.verify(quoted)
+}
+
+// verify makes all checks of Verify but that of the algorithm's strength.
+func (l *Log) verify(quoted *pcr.Bank) (*Verified, error) {
+	a := quoted.Algorithm()
 	replayed, err := l.Replay(a)
 	if err != nil {
 		return nil, err
@@ -62,6 +78,9 @@ func (l *Log) Verify(quoted *pcr.Bank) (*Verified, error) {
 	}
 	return &Verified{log: l, quoted: quoted.Clone(), logged: replayed.Present()}, nil
 }
+
+// Weak reports whether the log was verified against SHA-1 values only: it explains, and proves nothing.
+func (v *Verified) Weak() bool { return !v.quoted.Algorithm().Trusted() }
 
 // Log returns the log, including the events that are not bound by any PCR.
 func (v *Verified) Log() *Log { return v.log }

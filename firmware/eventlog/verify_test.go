@@ -153,6 +153,42 @@ func TestVerifyBanks(t *testing.T) {
 	}
 }
 
+// TestVerifyWeak: SHA-1 explains and never passes for more; the rules and the replay hold for it as for others.
+func TestVerifyWeak(t *testing.T) {
+	l := mustParse(t, buildLog(append([]record{locality(3), secureBootRecord(1)}, separators()...)...))
+	quoted := mustReplay(t, l, pcr.SHA1)
+	v, err := l.VerifyWeak(quoted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !v.Weak() || len(v.Events()) != 9 || !v.Bank().Equal(quoted) {
+		t.Errorf("VerifyWeak(sha1): weak %t, %d events, bank %s", v.Weak(), len(v.Events()), v.Bank().Algorithm())
+	}
+	if state, _ := v.SecureBoot(); state != SecureBootOn {
+		t.Errorf("SecureBoot() = %v, want it explained as on", state)
+	}
+	_, err = l.Verify(quoted)
+	wantRule(t, err, RuleBank)
+	strong, err := l.Verify(mustReplay(t, l, pcr.SHA256))
+	if err != nil || strong.Weak() {
+		t.Errorf("Verify(sha256) = weak %t, %v", strong.Weak(), err)
+	}
+	for _, a := range []pcr.Algorithm{pcr.SHA256, pcr.SHA384, pcr.SHA512, pcr.SM3, 0} {
+		got, err := l.VerifyWeak(pcr.NewBank(a))
+		if wantRule(t, err, RuleBank); got != nil {
+			t.Errorf("VerifyWeak(%s) = %v beside an error", a, got)
+		}
+	}
+	if err := quoted.Set(4, make([]byte, 20)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = l.VerifyWeak(quoted)
+	wantMismatch(t, err, 4)
+	short := mustParse(t, buildLog(separators()[:7]...))
+	_, err = short.VerifyWeak(mustReplay(t, short, pcr.SHA1))
+	wantRule(t, err, RuleSeparatorMissing)
+}
+
 func TestVerifyMismatch(t *testing.T) {
 	raw, quoted := genuine(t, "uki")
 	l := mustParse(t, raw)

@@ -59,7 +59,9 @@ func (s *server) createBaseline(ctx context.Context, p principal, in *createBase
 	if err != nil {
 		return nil, err
 	}
-	spec := fleet.BaselineSpec{Device: d.ID, Name: in.Body.Name, ReportOnly: in.Body.ReportOnly}
+	spec := fleet.BaselineSpec{
+		Device: d.ID, Name: in.Body.Name, ReportOnly: in.Body.ReportOnly, ReportOnlyFlash: in.Body.ReportOnlyFlash,
+	}
 	r, err := s.Fleet.CreateBaseline(ctx, p.tenant, spec, p.actor())
 	var told refusal
 	if errors.Is(err, store.ErrConflict) && !errors.As(err, &told) {
@@ -68,7 +70,9 @@ func (s *server) createBaseline(ctx context.Context, p principal, in *createBase
 	if err != nil {
 		return nil, err
 	}
-	return &body[v1.Baseline]{baselineDocument(r)}, nil
+	made := baselineDocument(r.Reference)
+	made.Notes = r.Notes
+	return &body[v1.Baseline]{made}, nil
 }
 
 func (s *server) retireBaseline(ctx context.Context, p principal, in *baselineName) (*empty, error) {

@@ -19,7 +19,7 @@ type Fleet interface {
 	// Remove forgets a device and ends its credentials.
 	Remove(ctx context.Context, tenant, id, actor string) error
 	// CreateBaseline makes reference values of what a device last attested. A name that is taken is store.ErrConflict.
-	CreateBaseline(ctx context.Context, tenant string, spec fleet.BaselineSpec, actor string) (store.Reference, error)
+	CreateBaseline(ctx context.Context, tenant string, spec fleet.BaselineSpec, actor string) (fleet.NewBaseline, error)
 	// RetireReference takes reference values out of force.
 	RetireReference(ctx context.Context, tenant, name, actor string) error
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -323,13 +324,23 @@ func TestBaselines(t *testing.T) {
 	h := newHarness(t).signed(t)
 	d := apitest.AddDevice(t, h.store, store.Device{ID: apitest.ID("a"), Label: "golden"})
 	wantProblem(t, h.do("POST", "/v1/baselines", `{"device":"golden"}`), http.StatusConflict, "never attested")
-	if err := h.fleet.Record(context.Background(), d.Tenant, d.ID, result.Result{State: result.Unsupported}); err != nil {
+	regions := []result.Region{{Name: "modem", Status: result.RegionUnavailable, Reason: "permission: not root"}}
+	if err := h.fleet.Record(context.Background(), d.Tenant, d.ID, result.Result{State: result.Unsupported, Regions: regions}); err != nil {
 		t.Fatal(err)
 	}
 	made := decode[v1.Baseline](t, h.do("POST", "/v1/baselines",
 		`{"device":"golden","name":"r7-2.5","report_only_pcrs":[1,5]}`), http.StatusCreated)
-	if made.Name != "r7-2.5" || made.Retired != nil || len(made.Digest) != 64 {
+	if made.Name != "r7-2.5" || made.Retired != nil || len(made.Digest) != 64 || !slices.Equal(made.Notes, []string{"flash region modem: permission: not root"}) {
 		t.Errorf("baseline = %+v", made)
+	}
+	twice := `{"device":"golden","report_only_flash":["a","a"]}`
+	wantProblem(t, h.do("POST", "/v1/baselines", twice), http.StatusUnprocessableEntity, "report_only_flash")
+	flash := decode[v1.Baseline](t, h.do("POST", "/v1/baselines", `{"device":"golden","name":"flash","report_only_flash":["env"]}`), http.StatusCreated)
+	if flash.Size <= made.Size { // the document repeats what was asked for
+		t.Errorf("a baseline that only reports a region has %d bytes, without it %d: the region was lost", flash.Size, made.Size)
+	}
+	if w := h.do("DELETE", "/v1/baselines/flash", ""); w.Code != http.StatusNoContent {
+		t.Errorf("retire = %d %s", w.Code, w.Body)
 	}
 	wantProblem(t, h.do("POST", "/v1/baselines", `{"device":"golden","name":"r7-2.5"}`), http.StatusConflict, "choose another")
 	if w := h.do("DELETE", "/v1/baselines/r7-2.5", ""); w.Code != http.StatusNoContent {
@@ -337,8 +348,8 @@ func TestBaselines(t *testing.T) {
 	}
 	wantProblem(t, h.do("DELETE", "/v1/baselines/none", ""), http.StatusNotFound, "not found")
 	list := decode[v1.Baselines](t, h.do("GET", "/v1/baselines", ""), http.StatusOK)
-	if len(list.Baselines) != 1 || list.Baselines[0].Retired == nil {
-		t.Errorf("baselines = %+v, want one, retired", list)
+	if len(list.Baselines) != 2 || list.Baselines[0].Retired == nil || list.Baselines[1].Retired == nil {
+		t.Errorf("baselines = %+v, want two, retired", list)
 	}
 }
 

@@ -105,12 +105,16 @@ type authentic struct {
 //  4. qualifying data: binds nonce and claims
 //  5. freshness: newer than the last accepted nonce
 //  6. PCR values against the quoted digest
-//  7. TPM clock, reset and restart counters
+//  7. strength of the PCR bank; TPM clock, reset and restart counters
 //  8. boot log: rules, replay against the quoted PCRs
 //  9. boot events and PCRs against reference values, Secure Boot
 //  10. IMA: prefix replay to PCR 10, boot aggregate, files against reference values
 //  11. identity level
+//  12. flash regions: place, excluded ranges and digests against reference values, age, changes that no reference covers
+//  13. hardware inventory against reference values
+//  14. tamper lines, also those that reference values have and the device does not tell of
 //
+// What 12 to 14 look at is fresh and bound by the signature, but self-asserted: see Strengths of the result.
 // Errors are *Rejection (1 to 6, nothing changed) or *MissingError. From 7 on everything is a finding.
 func Appraise(in Input) (Outcome, error) {
 	a, err := authenticate(in)
@@ -122,8 +126,14 @@ func Appraise(in Input) (Outcome, error) {
 		next: Record{NonceAt: in.Nonce.IssuedAt().UnixNano(), BootID: a.Claims.BootID},
 	}
 	ap.platform()
+	ap.model = in.References.For(ap.next.Vendor, ap.next.Model)
+	ap.strength = result.Strengths{
+		Identity: result.SelfAsserted, Boot: result.None, Runtime: result.None, Flash: result.None, Platform: result.None,
+	}
 	if a.bank != nil {
 		ap.next.remember(a, &in.Record)
+		ap.strength.Identity, ap.strength.Boot = result.Hardware, result.Hardware
+		ap.bank()
 		ap.counters()
 	}
 	ap.boot()
@@ -131,6 +141,9 @@ func Appraise(in Input) (Outcome, error) {
 		return Outcome{}, err
 	}
 	ap.identity()
+	ap.flash()
+	ap.inventory()
+	ap.tamper()
 	if ap.refused != nil {
 		return Outcome{}, ap.refused
 	}
@@ -200,21 +213,14 @@ func (a *authentic) checkQuote(in Input, qualifying proto.Digest) error {
 	if q.selection != in.Policy.PCRs {
 		return reject(proto.CodeSelection, fmt.Errorf("quote: PCRs %s, want exactly %s", q.selection, in.Policy.PCRs))
 	}
-	if !accepts(in.Policy.Banks, q.bank) || !q.bank.Trusted() || pcr.Algorithm(a.Claims.Bank) != q.bank {
-		return reject(proto.CodeSelection, fmt.Errorf("quote: bank %s, claimed %s, want one of %v",
+	// SHA-1 is offered to every device as the last resort: whether it counts is a finding.
+	known := q.bank == pcr.SHA1 || q.bank.Trusted() && in.Policy.accepts(q.bank)
+	if !known || pcr.Algorithm(a.Claims.Bank) != q.bank {
+		return reject(proto.CodeSelection, fmt.Errorf("quote: bank %s, claimed %s, want one of %v, or sha1 where there is no other",
 			q.bank, pcr.Algorithm(a.Claims.Bank), in.Policy.Banks))
 	}
 	a.quote = q
 	return nil
-}
-
-func accepts(banks []pcr.Algorithm, bank pcr.Algorithm) bool {
-	for _, b := range banks {
-		if b == bank {
-			return true
-		}
-	}
-	return false
 }
 
 // checkPCRs puts the values together, those that were sent over those that are remembered, and compares them with the

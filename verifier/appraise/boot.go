@@ -30,7 +30,7 @@ func (ap *appraisal) boot() {
 		return
 	}
 	in, claim := &ap.in, ap.evidence.Claims.BootLog
-	model := in.References.For(ap.next.Vendor, ap.next.Model)
+	model := ap.model
 	bank, pcrs := ap.evidence.bank, in.Policy.bootPCRs()
 	key := memoKey{pcrs: valuesDigest(bank, pcrs), bank: bank.Algorithm(), basis: ap.basis(model)}
 	if claim.Content != nil {
@@ -137,7 +137,7 @@ func (j *bootJudge) log(raw []byte, un *proto.Unavailable) {
 		j.find("boot-log-malformed", "boot log", "a TCG event log", err.Error())
 		return
 	}
-	verified, err := claimed.Verify(j.bank)
+	verified, err := verify(claimed, j.bank)
 	var mismatch *eventlog.MismatchError
 	switch {
 	case errors.As(err, &mismatch):
@@ -152,6 +152,14 @@ func (j *bootJudge) log(raw []byte, un *proto.Unavailable) {
 		return
 	}
 	j.verified = verified
+}
+
+// verify verifies a log; against SHA-1 values only so far that it explains.
+func verify(claimed *eventlog.Log, quotedPCRs *pcr.Bank) (*eventlog.Verified, error) {
+	if quotedPCRs.Algorithm() == pcr.SHA1 {
+		return claimed.VerifyWeak(quotedPCRs)
+	}
+	return claimed.Verify(quotedPCRs)
 }
 
 // events returns the verified events of a PCR. They are sorted out when the first is asked for: of a healthy device none is.

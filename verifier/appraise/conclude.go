@@ -4,7 +4,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/probity-attest/probity/firmware/pcr"
@@ -25,6 +27,10 @@ type appraisal struct {
 	booted    *bootVerdict
 	covered   map[result.Submod]bool // which submodules there were references for
 	basedOn   string                 // references and policy
+	model     *reference.Model       // what is known of the device's model; nil: nothing
+	strength  result.Strengths
+	parts     []*partVerdict // judged flash and inventory
+	regions   []result.Region
 }
 
 // basis names the references and the policy of this appraisal.
@@ -44,6 +50,7 @@ func (ap *appraisal) find(name, component, expected, observed string) {
 func (ap *appraisal) content(c proto.Content) ([]byte, bool) {
 	b, ok := ap.in.Content(c.Digest)
 	switch {
+	case !ok && slices.Contains(ap.missing, c.Digest):
 	case !ok:
 		ap.missing = append(ap.missing, c.Digest)
 	case len(b) != int(c.Size):
@@ -99,11 +106,11 @@ func (ap *appraisal) counters() {
 		ap.find("reset-count", "TPM reset and restart counters", "at least "+counts(r.Resets, r.Restarts), counts(q.resets, q.restarts))
 	case q.resets > r.Resets && sameBoot:
 		ap.next.Swapped = true
-	case q.resets == r.Resets && !sameBoot:
-		ap.find("kernel-replaced", "kernel", "a TPM reset with every boot", counts(q.resets, q.restarts)+" in a new boot")
 	case q.resets == r.Resets && q.restarts == r.Restarts && q.clock < r.Clock:
 		// After a reset an unclean shutdown may move the clock back a little; within one it cannot.
 		ap.find("clock-back", "TPM clock", fmt.Sprintf("at least %d ms", r.Clock), fmt.Sprintf("%d ms", q.clock))
+	case q.resets == r.Resets && !sameBoot:
+		ap.find("kernel-replaced", "kernel", "a TPM reset with every boot", counts(q.resets, q.restarts)+" in a new boot")
 	}
 	if ap.next.Swapped {
 		ap.find("tpm-reset", "TPM reset counter", "no reset within one boot of the kernel", counts(q.resets, q.restarts))
@@ -113,11 +120,54 @@ func (ap *appraisal) counters() {
 	}
 }
 
+// bank judges the PCR bank. One that the policy builds no trust on explains what was booted; that a device which could
+// do better does not is an attack.
+func (ap *appraisal) bank() {
+	r, p, quoted := &ap.in.Record, ap.in.Policy, ap.evidence.quote.bank
+	if quoted.Trusted() {
+		return
+	}
+	best := pcr.Algorithm(r.Strong)
+	if was := pcr.Algorithm(r.Bank); was.Trusted() {
+		best = was
+	}
+	ap.next.Strong = uint16(best)
+	switch listed := p.accepts(quoted); {
+	case best != 0 && p.prefers(best, quoted):
+		ap.find("bank-downgrade", "PCR bank", best.String()+", as this device quoted before", quoted.String())
+	case !listed && strongOnly(ap.model):
+		ap.find("bank-downgrade", "PCR bank", "one that the model's reference values have", quoted.String())
+	default:
+		f := finding("bank-weak", "PCR bank", "one of "+fmt.Sprint(p.Banks), quoted.String())
+		if listed {
+			f.Severity = result.Info
+		}
+		ap.found = append(ap.found, f)
+	}
+}
+
+// strongOnly reports whether there are PCR reference values of the model, and all of them are in banks that carry trust.
+func strongOnly(m *reference.Model) bool {
+	strong := false
+	for _, c := range m.Alternatives() {
+		if c.Bank != 0 && !c.Bank.Trusted() {
+			return false
+		}
+		strong = strong || c.Bank != 0
+	}
+	return strong
+}
+
 // identity judges how well the device is known.
 func (ap *appraisal) identity() {
 	level := ap.in.Identity.Level
 	if level == result.Software {
 		ap.find("software-identity", "identity", "", "")
+		if m := ap.model; !m.HasInventory() && !m.HasTamper() && (!m.HasFlash() || ap.in.Policy.Flash == Ignored) {
+			f := finding("no-reference", strings.TrimSpace("model "+ap.next.Vendor+" "+ap.next.Model), "", "")
+			f.Submod, f.Meaning = result.Flash, "has no reference values, so nothing of what the device says can be compared"
+			ap.found = append(ap.found, f)
+		}
 		return
 	}
 	if levels[level] < levels[ap.in.Policy.MinLevel] {
@@ -145,7 +195,10 @@ func (ap *appraisal) conclude() result.Result {
 		State: ap.state(), Level: in.Identity.Level, Submods: ap.vectors(), Findings: found,
 		Policy: in.Policy.ID(), References: ap.references(), BootID: formatUUID(ev.Claims.BootID),
 		Resets: ev.quote.resets, Restarts: ev.quote.restarts, IMAEntries: ap.next.IMA.Entries,
-		Vendor: ap.next.Vendor, Model: ap.next.Model,
+		Vendor: ap.next.Vendor, Model: ap.next.Model, Strength: ap.strength, Regions: ap.regions,
+	}
+	if f := ev.Claims.Flash; f != nil && ap.regions != nil {
+		r.FlashAge = f.Age
 	}
 	if c := ev.Claims.BootLog.Content; c != nil {
 		r.BootLog = c.Digest.String()
@@ -188,18 +241,24 @@ func (ap *appraisal) state() result.State {
 }
 
 // vectors returns the trustworthiness vector of each submodule: affirming where it was compared with references, worsened
-// by every finding. Flash is not reported by this version of the protocol, so its vector says nothing.
+// by every finding. Of the enclosure and the hardware there is one only where the device or its references speak of them.
 func (ap *appraisal) vectors() map[result.Submod]result.Vector {
 	identity := result.Vector{InstanceIdentity: int8(result.TierAffirming)}
 	if ap.in.Identity.Level == result.Certified {
 		identity.Hardware = int8(result.TierAffirming)
 	}
-	var boot, runtime result.Vector
+	var boot, runtime, flash, platform result.Vector
 	if ap.covered[result.Boot] {
 		boot = result.Vector{Executables: int8(result.TierAffirming), Configuration: int8(result.TierAffirming), Hardware: int8(result.TierAffirming)}
 	}
 	if ap.covered[result.Runtime] {
 		runtime = result.Vector{Executables: int8(result.TierAffirming)}
+	}
+	if ap.covered[result.Flash] {
+		flash = result.Vector{Executables: int8(result.TierAffirming)}
+	}
+	if ap.covered[result.Platform] {
+		platform = result.Vector{Hardware: int8(result.TierAffirming)}
 	}
 	for _, f := range ap.found {
 		c := codes[f.Code]
@@ -212,20 +271,35 @@ func (ap *appraisal) vectors() map[result.Submod]result.Vector {
 			v = &boot
 		case result.Runtime:
 			v = &runtime
+		case result.Flash:
+			v = &flash
+		case result.Platform:
+			v = &platform
 		}
 		claim := c.claim(v)
 		*claim = max(*claim, c.value)
 	}
-	return map[result.Submod]result.Vector{
-		result.Identity: identity, result.Boot: boot, result.Runtime: runtime, result.Flash: {},
+	out := map[result.Submod]result.Vector{
+		result.Identity: identity, result.Boot: boot, result.Runtime: runtime, result.Flash: flash,
 	}
+	if ap.strength.Platform != result.None || platform != (result.Vector{}) {
+		out[result.Platform] = platform
+	}
+	return out
 }
 
+// references names the documents that the device was compared with.
 func (ap *appraisal) references() []string {
-	if ap.booted == nil || ap.booted.reference == "" {
-		return nil
+	var names []string
+	if ap.booted != nil && ap.booted.reference != "" {
+		names = append(names, ap.booted.reference)
 	}
-	return []string{ap.booted.reference}
+	for _, v := range ap.parts {
+		if v.reference != nil && !slices.Contains(names, v.reference.Name) {
+			names = append(names, v.reference.Name)
+		}
+	}
+	return names
 }
 
 // nearest names other reference values that know what was observed.
@@ -237,8 +311,9 @@ func (ap *appraisal) nearest(f *result.Finding) string {
 	if err != nil {
 		return ""
 	}
+	used := ap.references()
 	for _, name := range ap.in.References.Knows(digest) {
-		if ap.booted == nil || name != ap.booted.reference {
+		if !slices.Contains(used, name) {
 			return name
 		}
 	}

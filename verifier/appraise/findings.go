@@ -28,11 +28,14 @@ type code struct {
 func instance(v *result.Vector) *int8      { return &v.InstanceIdentity }
 func configuration(v *result.Vector) *int8 { return &v.Configuration }
 func executables(v *result.Vector) *int8   { return &v.Executables }
+func hardware(v *result.Vector) *int8      { return &v.Hardware }
 
 const (
 	isolate   = "isolate the device, keep its evidence and compare the component with the vendor's image"
 	baseline  = "if the change was planned, make a new baseline from a device that you trust"
 	readAgain = "see the agent's log on the device for the reason"
+	inspect   = "have somebody look at the device; if that was planned, restart the agent"
+	reread    = "if the change was planned, make a new baseline; if this region always changes, make one that only reports it"
 )
 
 // codes of findings. Names are stable: alerts and policies refer to them.
@@ -75,6 +78,15 @@ var codes = map[string]code{
 		"the device's description of itself cannot be read", "update the agent",
 	},
 
+	"bank-weak": {
+		result.Boot, result.Warn, executables, 32,
+		"the TPM quotes SHA-1 only, which is broken: its values explain what was booted and prove nothing",
+		"switch on the SHA-256 bank in the firmware's setup or with tpm2_pcrallocate; where the TPM has none, replace it, or list sha1 in policy.banks",
+	},
+	"bank-downgrade": {
+		result.Boot, result.Critical, executables, 99,
+		"SHA-1 was quoted by a device that can do better: broken digests let another boot pass for this one", isolate,
+	},
 	"no-reference": {
 		result.Boot, result.Warn, nil, 0,
 		"has no reference values, so nothing can be said of what the device booted",
@@ -169,6 +181,73 @@ var codes = map[string]code{
 		result.Runtime, result.Warn, executables, 33,
 		"the file is not in the reference values", "find out which package brought it; " + baseline,
 	},
+
+	"flash-changed": {
+		result.Flash, result.Critical, executables, 96,
+		"the flash memory's content is not the reference value", isolate,
+	},
+	"flash-geometry": {
+		result.Flash, result.Critical, configuration, 96,
+		"the region is not where or what the reference values say, so another one may be shown in its place", isolate,
+	},
+	"flash-excluded": {
+		result.Flash, result.Critical, executables, 96,
+		"bytes are left out of the digest that the reference values cover: something may be hidden there",
+		"compare the agent's configuration with that of a device that you trust; " + isolate,
+	},
+	"flash-missing": {
+		result.Flash, result.Warn, executables, 32,
+		"is in the reference values, but the device does not speak of it", "configure the agent to read it",
+	},
+	"flash-unavailable": {
+		result.Flash, result.Warn, executables, 32,
+		"the device could not read it, so its content is not known", readAgain,
+	},
+	"flash-unknown": {
+		result.Flash, result.Info, executables, 33,
+		"no reference values cover it, so its content says nothing", baseline,
+	},
+	"flash-differs": {
+		result.Flash, result.Info, executables, 33,
+		"its content changed between two reports, and no reference values cover it", reread,
+	},
+	"flash-difference": {
+		result.Flash, result.Info, nil, 0,
+		"differs from the reference values in a region that is only reported", baseline,
+	},
+	"flash-old": {
+		result.Flash, result.Warn, executables, 32,
+		"the digests were made long ago: the content may have changed since", "see the agent's log on the device; have it read its flash memory more often",
+	},
+	"flash-malformed": {
+		result.Flash, result.Warn, executables, 32,
+		"what the device tells of its flash memory cannot be read", "update the agent",
+	},
+
+	"inventory-unknown": {
+		result.Platform, result.Warn, hardware, 32,
+		"the reference values do not know this hardware", "find out who built it in; " + baseline,
+	},
+	"inventory-missing": {
+		result.Platform, result.Warn, hardware, 32,
+		"is in the reference values, but the device does not speak of it", "find out whether it was taken out, broke or may not be told of",
+	},
+	"tamper-open": {
+		result.Platform, result.Critical, hardware, 96,
+		"the enclosure is open", inspect,
+	},
+	"tamper-opened": {
+		result.Platform, result.Warn, hardware, 32,
+		"the enclosure was opened since the agent began to watch it, and is closed now", inspect,
+	},
+	"tamper-unavailable": {
+		result.Platform, result.Warn, hardware, 32,
+		"the tamper line cannot be read, so it is not known whether the enclosure is open", readAgain,
+	},
+	"tamper-missing": {
+		result.Platform, result.Warn, hardware, 32,
+		"is in the reference values, but the device does not speak of it", "configure the agent to watch it",
+	},
 }
 
 // finding returns a finding of a code with the code's standing texts.
@@ -200,7 +279,7 @@ func printable(s string) string {
 
 var severities = map[result.Severity]int{result.Info: 0, result.Warn: 1, result.Critical: 2}
 
-var submodOrder = map[result.Submod]int{result.Boot: 0, result.Identity: 1, result.Runtime: 2, result.Flash: 3}
+var submodOrder = map[result.Submod]int{result.Boot: 0, result.Identity: 1, result.Runtime: 2, result.Flash: 3, result.Platform: 4}
 
 // storable replaces control characters, which no genuine device sends, in what a device calls itself. All else stays as it
 // is, for enrolment compares it with what the device says again.

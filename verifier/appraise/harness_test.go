@@ -75,10 +75,39 @@ func (b *bench) baseline(name string) reference.Baseline {
 	b.t.Helper()
 	base := reference.Baseline{Name: name, Tenant: tenant, Vendor: "Acme", Model: "R7", Created: b.now}
 	d := b.device
-	if err := appraise.ReferenceValues(&base, d.Bank, d.BootLog, d.IMA, []int{1, 5}); err != nil {
+	if d.Bank != nil {
+		if err := appraise.ReferenceValues(&base, d.Bank, d.BootLog, d.IMA, []int{1, 5}); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	b.claimed(&base)
+	return base
+}
+
+// claimed adds what the device says of itself, from its own report; reportOnly are flash regions. It returns what was left
+// out.
+func (b *bench) claimed(base *reference.Baseline, reportOnly ...string) []string {
+	b.t.Helper()
+	message, contents, err := b.device.Report(b.challenge())
+	if err != nil {
 		b.t.Fatal(err)
 	}
-	return base
+	open, err := appraise.Open(message, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var flash, platform []byte
+	if s := open.Claims.Flash; s != nil && s.Regions.Content != nil {
+		flash = contents[s.Regions.Content.Digest]
+	}
+	if c := open.Claims.Platform.Content; c != nil {
+		platform = contents[c.Digest]
+	}
+	left, err := appraise.ClaimedValues(base, open.Claims, flash, platform, reportOnly)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return left
 }
 
 func (b *bench) challenge() *proto.Challenge {

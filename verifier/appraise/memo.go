@@ -6,13 +6,16 @@ import (
 
 	"github.com/probity-attest/probity/firmware/pcr"
 	"github.com/probity-attest/probity/proto"
+	"github.com/probity-attest/probity/verifier/result"
 )
 
-// Memo remembers what followed from a boot log, PCR values, references and policy, and the attestation keys and claims that
-// were parsed, so that an unchanged device costs look-ups. It never changes an outcome: a key names everything that the value
-// depends on. It is safe for concurrent use and bounded: when full, the older half goes.
+// Memo remembers what followed from a boot log, PCR values, references and policy, likewise from flash and inventory, and
+// the attestation keys and claims that were parsed, so that an unchanged device costs look-ups. It never changes an
+// outcome: a key names everything that the value depends on. It is safe for concurrent use and bounded: when full, the
+// older half goes.
 type Memo struct {
 	boots generations[memoKey, *bootVerdict]
+	parts generations[partKey, *partVerdict]
 	keys  generations[string, attestationKey] // by TPMT_PUBLIC
 	said  generations[string, *proto.Claims]  // by their encoding: a device says the same until it boots
 }
@@ -20,7 +23,11 @@ type Memo struct {
 // Sizes of a memo: a boot is shared by all devices of a model and state, keys and claims belong to one device.
 const (
 	maxBoots   = 4096
+	maxParts   = 8192
 	maxDevices = 32768
+	// maxPart is the largest content of flash or inventory of which the verdict is remembered, in bytes: with maxParts it
+	// bounds what devices can make a verifier keep.
+	maxPart = 8 << 10
 	// maxSaid is the longest encoding of claims that is remembered, in bytes; a device may send longer ones.
 	maxSaid = 512
 )
@@ -30,6 +37,28 @@ type memoKey struct {
 	pcrs  [sha256.Size]byte
 	bank  pcr.Algorithm
 	basis string
+}
+
+// partKey names what a partVerdict depends on.
+type partKey struct {
+	part    result.Submod
+	content proto.Digest
+	basis   string
+	booted  string // document that the boot was compared with
+}
+
+func (m *Memo) part(k partKey) *partVerdict {
+	if m == nil {
+		return nil
+	}
+	v, _ := m.parts.get(k)
+	return v
+}
+
+func (m *Memo) keepPart(k partKey, v *partVerdict) {
+	if m != nil {
+		m.parts.put(k, v, maxParts)
+	}
 }
 
 func (m *Memo) boot(k memoKey) *bootVerdict {
@@ -72,7 +101,7 @@ func (m *Memo) claims(encoded []byte) (*proto.Claims, error) {
 	if err := proto.Decode(encoded, c); err != nil {
 		return nil, err
 	}
-	if m != nil && len(encoded) <= maxSaid {
+	if m != nil && len(encoded) <= maxSaid && c.Flash == nil { // the age of flash digests grows: it does not say the same
 		m.said.put(string(encoded), c, maxDevices)
 	}
 	return c, nil

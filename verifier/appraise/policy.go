@@ -3,6 +3,7 @@ package appraise
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"github.com/probity-attest/probity/firmware/ima"
@@ -23,7 +24,7 @@ const (
 // Policy is the appraisal policy for evidence (RFC 9334, section 8.5).
 type Policy struct {
 	Name       string          `cbor:"1,keyasint"`
-	Banks      []pcr.Algorithm `cbor:"2,keyasint"` // acceptable PCR banks, preferred first
+	Banks      []pcr.Algorithm `cbor:"2,keyasint"` // PCR banks to build trust on, preferred first; SHA-1 only if listed
 	PCRs       pcr.Selection   `cbor:"3,keyasint"` // exactly what must be quoted
 	Unlogged   pcr.Selection   `cbor:"4,keyasint"` // PCRs that may hold values which no boot log explains
 	SecureBoot Requirement     `cbor:"5,keyasint"`
@@ -34,6 +35,8 @@ type Policy struct {
 	Violation   result.Severity `cbor:"9,keyasint"`
 	MinLevel    result.Level    `cbor:"10,keyasint"` // a weaker identity is at best warning
 	StaleAfter  time.Duration   `cbor:"11,keyasint"` // silence after which a state is stale
+	Flash       Requirement     `cbor:"12,keyasint"` // flash memory, as the device itself reads it
+	FlashMaxAge time.Duration   `cbor:"13,keyasint"` // age of flash digests from which on they are told to be old
 
 	id string // set by Seal
 }
@@ -59,6 +62,8 @@ func DefaultPolicy() Policy {
 		Violation:   result.Warn,
 		MinLevel:    result.FirstUse,
 		StaleAfter:  15 * time.Minute,
+		Flash:       Reference,
+		FlashMaxAge: 24 * time.Hour,
 	}
 }
 
@@ -73,6 +78,28 @@ func (p *Policy) ID() string {
 	}
 	sum := sha256.Sum256(b)
 	return p.Name + "/" + hex.EncodeToString(sum[:8])
+}
+
+// Offers returns the banks that a challenge offers, preferred first: the policy's and, as the last resort of a TPM that
+// has no other, SHA-1. What comes of it explains; see bank-weak.
+func (p *Policy) Offers() []uint16 {
+	out := make([]uint16, 0, len(p.Banks)+1)
+	for _, b := range p.Banks {
+		out = append(out, uint16(b))
+	}
+	if !p.accepts(pcr.SHA1) {
+		out = append(out, uint16(pcr.SHA1))
+	}
+	return out
+}
+
+// accepts reports whether trust may be built on a bank.
+func (p *Policy) accepts(bank pcr.Algorithm) bool { return slices.Contains(p.Banks, bank) }
+
+// prefers reports whether a device that has both banks should quote the first.
+func (p *Policy) prefers(first, second pcr.Algorithm) bool {
+	i, k := slices.Index(p.Banks, first), slices.Index(p.Banks, second)
+	return i >= 0 && (k < 0 || i < k)
 }
 
 // bootPCRs are those of the quote whose values a boot log explains: all but IMA's.

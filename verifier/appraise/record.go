@@ -35,6 +35,25 @@ type Record struct {
 	Platform  []byte           `cbor:"16,keyasint,omitempty"` // digest of the newest platform description
 	Base      []byte           `cbor:"18,keyasint,omitempty"` // tag under which the device knows PCRs
 	Swapped   bool             `cbor:"17,keyasint,omitempty"` // the TPM was reset under the boot BootID
+	Strong    uint16           `cbor:"19,keyasint,omitempty"` // best bank that was ever quoted, where Bank is a weaker one
+	Agent     agentState       `cbor:"20,keyasint,omitempty"` // what the appraised IMA entries say of the agent's binary
+	Seen      []seenRegion     `cbor:"21,keyasint,omitempty"` // flash regions that no reference covers
+}
+
+// agentState is what an IMA list says of the agent that speaks for the device.
+type agentState uint8
+
+const (
+	agentUnseen  agentState = 0 // it does not name the agent
+	agentKnown   agentState = 1 // the agent ran, with its reference digest and no other
+	agentForeign agentState = 2 // a program of the agent's name ran with another digest
+)
+
+// seenRegion is a flash region of which only the device's earlier reports tell what it held.
+type seenRegion struct {
+	Name   string `cbor:"1,keyasint"`
+	Digest []byte `cbor:"2,keyasint"`
+	Was    []byte `cbor:"3,keyasint,omitempty"` // digest before it changed; absent: it never did
 }
 
 var (

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/probity-attest/probity/firmware/ima"
 	"github.com/probity-attest/probity/firmware/pcr"
@@ -20,7 +21,7 @@ func (ap *appraisal) runtime() error {
 	if ap.evidence.bank == nil || ap.in.Policy.IMA == Ignored || !ap.in.Policy.PCRs.Has(ima.PCR) {
 		return nil
 	}
-	model := ap.in.References.For(ap.next.Vendor, ap.next.Model)
+	model := ap.model
 	ap.next.Basis = ap.basis(model)
 	segment := ap.evidence.Evidence.IMA
 	if segment == nil {
@@ -33,7 +34,7 @@ func (ap *appraisal) runtime() error {
 		if !r.sameBoot(ap.evidence.Claims.BootID) || segment.From != r.IMA.Entries {
 			return reject(proto.CodeOutOfSync, fmt.Errorf("IMA list from entry %d of a boot of which %d were appraised", segment.From, r.IMA.Entries))
 		}
-		state, ap.next.Runtime, ap.next.Basis = r.IMA, r.Runtime, r.Basis
+		state, ap.next.Runtime, ap.next.Basis, ap.next.Agent = r.IMA, r.Runtime, r.Basis, r.Agent
 	}
 	if segment.From+segment.Count < ap.evidence.Claims.IMA.Count {
 		ap.find("ima-mismatch", "IMA list", fmt.Sprintf("at least %d entries, as claimed", ap.evidence.Claims.IMA.Count),
@@ -84,12 +85,11 @@ func (ap *appraisal) replay(state ima.State, list []byte, model *reference.Model
 	case errors.As(err, &none):
 		ap.find("ima-mismatch", "IMA list, "+pcrName(ima.PCR), hex.EncodeToString(none.Quoted)+" (signed by the TPM)",
 			hex.EncodeToString(none.Replayed)+" (from the list)")
-		// Start anew with the next report: what this list said is worthless.
-		ap.next.Runtime, ap.next.Basis, ap.next.IMA = nil, "", ima.State{}
+		ap.forgetList()
 		return
 	case err != nil:
 		ap.find("ima-mismatch", "IMA list", "a list as the kernel writes it", err.Error())
-		ap.next.Runtime, ap.next.Basis, ap.next.IMA = nil, "", ima.State{}
+		ap.forgetList()
 		return
 	}
 	judge.finish()
@@ -97,13 +97,22 @@ func (ap *appraisal) replay(state ima.State, list []byte, model *reference.Model
 	if matched == 0 && state.Entries == 0 && len(list) > 0 {
 		// IMA ran before the TPM's driver: PCR 10 was never extended, so nothing vouches for the list.
 		ap.find("ima-unbound", "IMA list", "a list that "+pcrName(ima.PCR)+" vouches for", "a list beside a PCR 10 of zeros")
+		ap.strength.Runtime, ap.next.Agent = result.SelfAsserted, agentUnseen
 		return
+	}
+	if next.Entries > 0 {
+		ap.strength.Runtime = result.Hardware
 	}
 	if next.Mode != 0 && !next.Mode.Strong() && bank.Algorithm() != pcr.SHA1 {
 		ap.find("ima-padded", pcrName(ima.PCR), bank.Algorithm().String()+" of each entry", "padded SHA-1")
 	}
 	ap.found = append(ap.found, ap.next.Runtime...)
 	ap.covered[result.Runtime] = len(judge.alternatives) > 0
+}
+
+// forgetList starts anew with the next report: what this list said is worthless.
+func (ap *appraisal) forgetList() {
+	ap.next.Runtime, ap.next.Basis, ap.next.IMA, ap.next.Agent = nil, "", ima.State{}, agentUnseen
 }
 
 // alternatives returns the documents that say which files may run, the one that the boot fits first.
@@ -137,6 +146,7 @@ func (j *fileJudge) entry(e ima.Entry) {
 		if j.violated == "" && ok {
 			j.violated = file.Path
 		}
+		j.agent(file.Path, reference.Unknown)
 		return
 	}
 	if !ok {
@@ -152,12 +162,13 @@ func (j *fileJudge) entry(e ima.Entry) {
 	match, other := j.alternatives[0].File(file.Path, file.Digest)
 	for _, c := range j.alternatives[1:] {
 		if match == reference.Same {
-			return
+			break
 		}
 		if m, o := c.File(file.Path, file.Digest); m == reference.Same || match == reference.Unknown {
 			match, other = m, o
 		}
 	}
+	j.agent(file.Path, match)
 	digest := hex.EncodeToString
 	switch match {
 	case reference.Changed:
@@ -168,6 +179,23 @@ func (j *fileJudge) entry(e ima.Entry) {
 		f := finding("file-unknown", "file "+file.Path, "", digest(file.Digest))
 		f.Severity = j.ap.in.Policy.UnknownFile
 		j.keep(f)
+	}
+}
+
+// agentName is the base name of the agent's binary.
+const agentName = "probity-agent"
+
+// agent notes whether the program that speaks for the device is the one that the reference values know. Once another one
+// of its name ran, which of the two speaks is not known until the machine boots.
+func (j *fileJudge) agent(path string, match reference.Match) {
+	if !strings.HasSuffix(path, agentName) || len(path) > len(agentName) && path[len(path)-len(agentName)-1] != '/' {
+		return
+	}
+	switch known := &j.ap.next.Agent; {
+	case match != reference.Same:
+		*known = agentForeign
+	case *known == agentUnseen:
+		*known = agentKnown
 	}
 }
 

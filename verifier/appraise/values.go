@@ -53,7 +53,7 @@ func addEvents(b *reference.Baseline, boot *pcr.Bank, log []byte) error {
 	if err != nil {
 		return err
 	}
-	verified, err := claimed.Verify(boot)
+	verified, err := verify(claimed, boot)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,16 @@ type BaselineSpec struct {
 	Device     string // full id
 	Name       string // empty: made of model, firmware version and time
 	ReportOnly []int  // PCRs whose change is reported and does not change the verdict; nil: 1 and 5
+	// ReportOnlyFlash are names of flash regions whose change is reported and does not change the verdict.
+	ReportOnlyFlash []string
+}
+
+// NewBaseline is a baseline that was made.
+type NewBaseline struct {
+	store.Reference
+	// Notes say, for people, what the operator should know: flash regions that the device could not read and the baseline
+	// therefore lacks, ranges that it leaves out and an older baseline covers.
+	Notes []string
 }
 
 // defaultReportOnly are the PCRs that differ between healthy devices of one model: settings, serial numbers,
@@ -30,73 +40,157 @@ var defaultReportOnly = []int{1, 5}
 
 // CreateBaseline makes reference values of what a device last attested, signs them and puts them in force. It is
 // refused where the device's evidence contradicts itself, for then there is nothing to rely on.
-func (f *Fleet) CreateBaseline(ctx context.Context, tenant string, spec BaselineSpec, actor string) (store.Reference, error) {
+func (f *Fleet) CreateBaseline(ctx context.Context, tenant string, spec BaselineSpec, actor string) (NewBaseline, error) {
 	d, err := f.cfg.Store.Device(ctx, tenant, spec.Device)
 	if err != nil {
-		return store.Reference{}, err
+		return NewBaseline{}, err
 	}
 	if spec.ReportOnly == nil {
 		spec.ReportOnly = defaultReportOnly
 	}
-	b, err := f.baseline(ctx, &d, spec)
+	b, notes, err := f.baseline(ctx, &d, spec)
 	if err != nil {
-		return store.Reference{}, err
+		return NewBaseline{}, err
 	}
+	set, err := f.references.set(ctx, tenant)
+	if err != nil {
+		return NewBaseline{}, err
+	}
+	notes = append(notes, grown(&b, set.For(b.Vendor, b.Model))...)
 	document, err := reference.Sign(b, f.cfg.Baseline.Key)
 	if err != nil {
-		return store.Reference{}, err
+		return NewBaseline{}, err
 	}
 	r := store.Reference{Tenant: tenant, Name: b.Name, Kind: "baseline", Document: document, Created: b.Created}
 	detail := fmt.Sprintf("%s for %s %s from device %s", b.Name, b.Vendor, b.Model, d.ID)
 	if err := f.cfg.Store.AddReference(ctx, r, f.event(tenant, d.ID, "baseline-created", actor, detail)); err != nil {
-		return store.Reference{}, err
+		return NewBaseline{}, err
 	}
 	f.references.changed(tenant)
 	if err := f.askModel(ctx, tenant, d.Model); err != nil {
 		f.log.Warn("devices of the model were not all asked to attest; they will with their next report", "error", err)
 	}
-	return r, nil
+	return NewBaseline{Reference: r, Notes: notes}, nil
 }
 
 // baseline collects the values from the newest result and the content that it refers to, and verifies all of it again.
-func (f *Fleet) baseline(ctx context.Context, d *store.Device, spec BaselineSpec) (reference.Baseline, error) {
+// notes are those of a NewBaseline.
+func (f *Fleet) baseline(ctx context.Context, d *store.Device, spec BaselineSpec) (b reference.Baseline, notes []string, err error) {
 	results, err := f.cfg.Store.Results(ctx, d.Tenant, d.ID, 0, 1)
 	if err != nil {
-		return reference.Baseline{}, err
+		return b, nil, err
 	}
 	if len(results) == 0 {
-		return reference.Baseline{}, refuse("device %s has not attested yet", d.ID[:12])
+		return b, nil, refuse("device %s has not attested yet", d.ID[:12])
 	}
 	newest := results[0].Result
-	bank, err := quotedBank(&newest)
-	if err != nil {
-		return reference.Baseline{}, err
-	}
 	for _, finding := range newest.Findings {
 		if contradicts(finding.Code) {
-			return reference.Baseline{}, refuse("the newest evidence of device %s contradicts itself: %s", d.ID[:12], finding.Line())
+			return b, nil, refuse("the newest evidence of device %s contradicts itself: %s", d.ID[:12], finding.Line())
 		}
 	}
-	b := reference.Baseline{
+	b = reference.Baseline{
 		Name: spec.Name, Tenant: d.Tenant, Vendor: d.Vendor, Model: d.Model, Firmware: d.Firmware, Device: d.ID,
 		Created: f.cfg.Now().UTC(),
 	}
 	if b.Name == "" {
 		b.Name = baselineName(d, &b)
 	}
+	if newest.Bank != "" {
+		if err := f.measured(ctx, d, &newest, &b, spec.ReportOnly); err != nil {
+			return b, nil, err
+		}
+	}
+	notes, err = f.claimed(ctx, d, &newest, &b, spec.ReportOnlyFlash)
+	if err == nil && newest.Bank == "" && len(b.Flash)+len(b.Inventory)+len(b.Tamper) == 0 {
+		err = refuse("the device has no TPM, so it has no PCR values, and it tells of no flash memory, hardware or tamper line: "+
+			"there is nothing to make reference values of%s", because(notes))
+	}
+	return b, notes, err
+}
+
+func because(notes []string) string {
+	if len(notes) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(notes, "; ") + ")"
+}
+
+// measured adds what the TPM vouches for.
+func (f *Fleet) measured(ctx context.Context, d *store.Device, newest *result.Result, b *reference.Baseline, reportOnly []int) error {
+	bank, err := quotedBank(newest)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(f.policy.Banks, bank.Algorithm()) {
+		return refuse("device %s quotes the %s bank, which is no basis of trust: switch on the SHA-256 bank of its TPM; where it "+
+			"has none and you accept the risk, list the bank in policy.banks", d.ID[:12], bank.Algorithm())
+	}
 	var log, list []byte
 	if newest.BootLog != "" {
 		if log, err = f.contentHex(ctx, newest.BootLog); err != nil {
-			return reference.Baseline{}, fmt.Errorf("boot log: %w", err)
+			return fmt.Errorf("boot log: %w", err)
 		}
 	}
 	if newest.IMAEntries > 0 {
-		if list, err = f.imaList(ctx, d, &newest); err != nil {
-			return reference.Baseline{}, err
+		if list, err = f.imaList(ctx, d, newest); err != nil {
+			return err
 		}
 	}
-	err = appraise.ReferenceValues(&b, bank, log, list, spec.ReportOnly)
-	return b, err
+	return appraise.ReferenceValues(b, bank, log, list, reportOnly)
+}
+
+// claimed adds what the device said of itself in the evidence of its newest result.
+func (f *Fleet) claimed(
+	ctx context.Context, d *store.Device, newest *result.Result, b *reference.Baseline, reportOnly []string,
+) (notes []string, err error) {
+	message, err := f.cfg.Store.Evidence(ctx, d.Tenant, d.ID, newest.Evidence)
+	if err != nil {
+		return nil, fmt.Errorf("evidence %s: %w", newest.Evidence, err)
+	}
+	open, err := appraise.Open(message, nil)
+	if err != nil {
+		return nil, err
+	}
+	var flash, platform []byte
+	if s := open.Claims.Flash; s != nil && s.Regions.Content != nil && f.policy.Flash != appraise.Ignored {
+		if flash, err = f.cfg.Store.Content(ctx, s.Regions.Content.Digest); err != nil {
+			return nil, fmt.Errorf("flash: %w", err)
+		}
+	}
+	if c := open.Claims.Platform.Content; c != nil {
+		if platform, err = f.cfg.Store.Content(ctx, c.Digest); err != nil {
+			return nil, fmt.Errorf("platform: %w", err)
+		}
+	}
+	notes, err = appraise.ClaimedValues(b, open.Claims, flash, platform, reportOnly)
+	if err != nil {
+		return nil, refuse("device %s: %s", d.ID[:12], err)
+	}
+	return notes, nil
+}
+
+// grown says which flash regions leave more bytes out of their digest than another document of the model does: what
+// hides something would begin so.
+func grown(b *reference.Baseline, m *reference.Model) []string {
+	bytesOf := func(list []reference.Range) (n uint64) {
+		for _, r := range list {
+			n += r.Length
+		}
+		return n
+	}
+	var notes []string
+	for i := range b.Flash {
+		r := &b.Flash[i]
+		for _, c := range m.Alternatives() {
+			if old := c.Region(r.Name); old != nil && bytesOf(r.Excluded) > bytesOf(old.Excluded) {
+				notes = append(notes, clean(fmt.Sprintf("flash region %s: %d bytes are excluded, %d in baseline %s: make sure that this is right",
+					r.Name, bytesOf(r.Excluded), bytesOf(old.Excluded), c.Name), maxDetail))
+				break
+			}
+		}
+	}
+	return notes
 }
 
 func baselineName(d *store.Device, b *reference.Baseline) string {
@@ -115,16 +209,13 @@ func baselineName(d *store.Device, b *reference.Baseline) string {
 func contradicts(code string) bool {
 	switch code {
 	case "boot-log-mismatch", "boot-log-rule", "boot-log-malformed", "pcr-unlogged", "ima-mismatch", "ima-boot-aggregate",
-		"tpm-reset", "reset-count", "clock-back", "kernel-replaced":
+		"tpm-reset", "reset-count", "clock-back", "kernel-replaced", "bank-downgrade", "flash-malformed", "platform-malformed":
 		return true
 	}
 	return false
 }
 
 func quotedBank(r *result.Result) (*pcr.Bank, error) {
-	if r.Bank == "" {
-		return nil, refuse("the device has no TPM, so it has no PCR values to make reference values of")
-	}
 	alg, err := pcr.ParseAlgorithm(r.Bank)
 	if err != nil {
 		return nil, err

@@ -19,12 +19,12 @@ import (
 	"github.com/probity-attest/probity/verifier/store"
 )
 
-func (r *rig) create(d *device, name string) (store.Reference, error) {
+func (r *rig) create(d *device, name string) (NewBaseline, error) {
 	return r.CreateBaseline(r.Context(), tenant, BaselineSpec{Device: d.ID, Name: name}, "alice")
 }
 
 // open verifies a stored baseline.
-func (r *rig) open(got store.Reference) reference.Baseline {
+func (r *rig) open(got NewBaseline) reference.Baseline {
 	r.Helper()
 	b, err := reference.Open(got.Document, &r.key.PublicKey)
 	if err != nil {

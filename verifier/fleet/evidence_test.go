@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ func TestConversation(t *testing.T) {
 	r := newRig(t)
 	d := r.healthy()
 	c := d.challenged()
-	if c.PCRs != 0xffff || len(c.Banks) != 2 || c.Lifetime != 300 || c.IMAFrom != 0 || len(c.PCRBase) != 0 {
+	if c.PCRs != 0xffff || !slices.Equal(c.Banks, []uint16{0x0b, 0x0c, 0x04}) || c.Lifetime != 300 || c.IMAFrom != 0 || len(c.PCRBase) != 0 {
 		t.Errorf("first challenge = %+v", c)
 	}
 	message := d.report(c)

@@ -151,11 +151,9 @@ func (f *Fleet) challenge(ctx context.Context, d *store.Device) error {
 	}
 	c := &proto.Challenge{
 		Nonce:    f.cfg.Nonces.Issue(challenge.Evidence, d.Tenant, d.ID, f.cfg.Now()),
+		Banks:    f.policy.Offers(),
 		PCRs:     uint32(f.policy.PCRs),
 		Lifetime: uint32(f.cfg.NonceLifetime / time.Second),
-	}
-	for _, b := range f.policy.Banks {
-		c.Banks = append(c.Banks, uint16(b))
 	}
 	record.Ask(c, set, f.policy)
 	f.cfg.Metrics.challenges.Inc()

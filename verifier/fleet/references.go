@@ -61,18 +61,22 @@ func (r *references) set(ctx context.Context, tenant string) (*reference.Set, er
 		c.at = now
 		return c.set, nil
 	}
-	var open []reference.Baseline
+	var open, retired []reference.Baseline
 	for _, d := range documents {
-		if !d.Retired.IsZero() {
-			continue
-		}
 		b, err := r.open(d)
-		if err != nil {
+		switch {
+		case !d.Retired.IsZero() && err != nil: // retiring it was how to get rid of it
+		case !d.Retired.IsZero():
+			retired = append(retired, b)
+		case err != nil:
 			return nil, err
+		default:
+			open = append(open, b)
 		}
-		open = append(open, b)
 	}
-	c = &compiled{set: reference.Compile(open), names: names, at: now}
+	set := reference.Compile(open)
+	set.Remember(retired)
+	c = &compiled{set: set, names: names, at: now}
 	r.tenants[tenant] = c
 	return c.set, nil
 }

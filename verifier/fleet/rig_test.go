@@ -40,6 +40,7 @@ type rig struct {
 	log          syncBuffer
 	metrics      *prometheus.Registry
 	disconnected []string
+	policy       appraise.Policy // of the next Fleet
 }
 
 func newRig(t *testing.T) *rig {
@@ -59,7 +60,7 @@ func newRig(t *testing.T) *rig {
 	}
 	r := &rig{
 		T: t, store: &faulty{Store: s}, sender: &sender{published: make(map[string]string)}, enroller: &enroller{}, key: key,
-		clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
+		clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, policy: appraise.DefaultPolicy(),
 	}
 	r.restart()
 	return r
@@ -78,7 +79,7 @@ func (r *rig) config() Config {
 	}
 	return Config{
 		Store: r.store, Sender: r.sender, Enroller: r.enroller, Nonces: nonces, Signer: signer,
-		Baseline: &BaselineKey{Key: r.key}, Policy: appraise.DefaultPolicy(), Now: r.clock.Now,
+		Baseline: &BaselineKey{Key: r.key}, Policy: r.policy, Now: r.clock.Now,
 		Disconnect: func(tenant, device string) { r.disconnected = append(r.disconnected, tenant+"/"+device) },
 		Log:        slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}

@@ -15,15 +15,6 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/veraison/go-cose"
-
-	"github.com/probity-attest/probity/firmware/pcr"
-)
-
-// Limits of a document.
-const (
-	MaxDocument = 64 << 20 // bytes
-	maxFiles    = 1 << 20
-	maxEvents   = 1 << 16
 )
 
 // contentType of the COSE_Sign1 payload (RFC 9052, section 3.1).
@@ -32,7 +23,8 @@ const contentType = "application/vnd.probity.baseline+cbor"
 // externalData separates this use of the signing key from every other.
 var externalData = []byte("probity/v1/baseline")
 
-// Baseline is a set of reference values for one model.
+// Baseline is a set of reference values for one model. Its measured parts (PCRs, Secure Boot, Files) are bound by a TPM;
+// one of a device without a TPM has none of them and a Bank of 0. The others are what a device said of itself.
 type Baseline struct {
 	Name     string     `cbor:"1,keyasint"`
 	Tenant   string     `cbor:"2,keyasint"`
@@ -41,10 +33,14 @@ type Baseline struct {
 	Firmware string     `cbor:"5,keyasint,omitempty"` // firmware version, for people
 	Device   string     `cbor:"6,keyasint"`           // device from which the values were taken
 	Created  time.Time  `cbor:"7,keyasint"`
-	Bank     uint16     `cbor:"8,keyasint"` // TPM_ALG_ID
+	Bank     uint16     `cbor:"8,keyasint"` // TPM_ALG_ID; 0: the device has no TPM
 	PCRs     []Register `cbor:"9,keyasint"`
 	Secure   *bool      `cbor:"10,keyasint,omitempty"` // Secure Boot; absent: not measured
 	Files    []File     `cbor:"11,keyasint,omitempty"` // IMA; empty: the device had no list
+
+	Flash     []Region `cbor:"12,keyasint,omitempty"` // in ascending order of name; empty: the device read none
+	Inventory []Device `cbor:"13,keyasint,omitempty"` // in ascending order of bus and address; empty: it told of none
+	Tamper    []string `cbor:"14,keyasint,omitempty"` // names of tamper lines, in ascending order
 }
 
 // Register is the reference for one PCR.
@@ -148,39 +144,4 @@ func Open(document []byte, key *ecdsa.PublicKey) (Baseline, error) {
 		return Baseline{}, fmt.Errorf("open baseline %q: %w", b.Name, err)
 	}
 	return b, nil
-}
-
-func (b *Baseline) validate() error {
-	alg := pcr.Algorithm(b.Bank)
-	if b.Name == "" {
-		return errors.New("no name")
-	}
-	if !alg.Trusted() {
-		return fmt.Errorf("bank %s carries no trust: want sha256 or sha384", alg)
-	}
-	if len(b.PCRs) == 0 {
-		return errors.New("no PCRs")
-	}
-	if len(b.Files) > maxFiles {
-		return fmt.Errorf("%d files, at most %d allowed", len(b.Files), maxFiles)
-	}
-	var seen pcr.Selection
-	for _, r := range b.PCRs {
-		if r.Index < 0 || r.Index >= pcr.Count || seen.Has(r.Index) {
-			return fmt.Errorf("PCR %d does not exist or is there twice", r.Index)
-		}
-		seen |= 1 << r.Index
-		if len(r.Value) != alg.Size() {
-			return fmt.Errorf("PCR %d: value of %d bytes, want %d", r.Index, len(r.Value), alg.Size())
-		}
-		if len(r.Events) > maxEvents {
-			return fmt.Errorf("PCR %d: %d events, at most %d allowed", r.Index, len(r.Events), maxEvents)
-		}
-		for _, e := range r.Events {
-			if len(e.Digest) != alg.Size() {
-				return fmt.Errorf("PCR %d: event %q: digest of %d bytes, want %d", r.Index, e.Slot, len(e.Digest), alg.Size())
-			}
-		}
-	}
-	return nil
 }

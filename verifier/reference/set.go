@@ -22,7 +22,11 @@ type modelKey struct{ vendor, model string }
 type Model struct {
 	id           string
 	alternatives []*Compiled
+	has          parts // of any alternative
 }
+
+// parts are the self-asserted parts that a document may speak of.
+type parts struct{ flash, inventory, tamper bool }
 
 // Compiled is one document prepared for look-up.
 type Compiled struct {
@@ -37,7 +41,14 @@ type Compiled struct {
 	selected  pcr.Selection
 	files     map[string][][]byte // path: digests
 	digests   map[string]string   // file digest: a path
+	regions   []Region
+	byRegion  map[string]*Region // by name
+	devices   []Device
+	inventory map[location]string // what is in devices
+	tamper    []string
 }
+
+type location struct{ bus, address string }
 
 // Compile prepares documents, which must have been verified.
 func Compile(documents []Baseline) *Set {
@@ -51,7 +62,10 @@ func Compile(documents []Baseline) *Set {
 			s.models[key] = m
 		}
 		m.alternatives = append(m.alternatives, c)
-		s.index(&documents[i])
+		m.has.flash = m.has.flash || c.HasFlash()
+		m.has.inventory = m.has.inventory || c.HasInventory()
+		m.has.tamper = m.has.tamper || c.HasTamper()
+		s.index(&documents[i], documents[i].Name)
 	}
 	for _, m := range s.models {
 		slices.SortFunc(m.alternatives, func(a, b *Compiled) int { return strings.Compare(a.Name, b.Name) })
@@ -69,6 +83,8 @@ func compile(b *Baseline) *Compiled {
 		Name: b.Name, Firmware: b.Firmware, Bank: pcr.Algorithm(b.Bank), Secure: b.Secure,
 		files:   make(map[string][][]byte, len(b.Files)),
 		digests: make(map[string]string, len(b.Files)),
+		regions: b.Flash, byRegion: make(map[string]*Region, len(b.Flash)),
+		devices: b.Inventory, inventory: make(map[location]string, len(b.Inventory)), tamper: b.Tamper,
 	}
 	content, err := encoding.Marshal(b)
 	if err != nil { // a struct of plain values always encodes
@@ -84,13 +100,26 @@ func compile(b *Baseline) *Compiled {
 		c.files[path] = append(c.files[path], f.Digest)
 		c.digests[string(f.Digest)] = path
 	}
+	for i := range b.Flash {
+		c.byRegion[b.Flash[i].Name] = &b.Flash[i]
+	}
+	for _, d := range b.Inventory {
+		c.inventory[location{d.Bus, d.Address}] = d.Name
+	}
 	return c
 }
 
-func (s *Set) index(b *Baseline) {
+// Remember adds documents that are no longer in force, only so that Knows can tell of them. Call it before s is used.
+func (s *Set) Remember(retired []Baseline) {
+	for i := range retired {
+		s.index(&retired[i], retired[i].Name+" (retired)")
+	}
+}
+
+func (s *Set) index(b *Baseline, name string) {
 	add := func(digest []byte) {
-		if names := s.known[string(digest)]; !slices.Contains(names, b.Name) {
-			s.known[string(digest)] = append(names, b.Name)
+		if names := s.known[string(digest)]; !slices.Contains(names, name) {
+			s.known[string(digest)] = append(names, name)
 		}
 	}
 	for _, r := range b.PCRs {
@@ -100,6 +129,9 @@ func (s *Set) index(b *Baseline) {
 	}
 	for _, f := range b.Files {
 		add(f.Digest)
+	}
+	for _, r := range b.Flash {
+		add(r.Digest)
 	}
 }
 
@@ -111,7 +143,8 @@ func (s *Set) For(vendor, model string) *Model {
 	return s.models[modelKey{fold(vendor), fold(model)}]
 }
 
-// Knows returns the names of the documents, of any model, that contain a digest.
+// Knows returns the names of the documents, of any model, that contain a digest, those in force first; of one that is not
+// the name says so.
 func (s *Set) Knows(digest []byte) []string {
 	if s == nil {
 		return nil
@@ -134,6 +167,15 @@ func (m *Model) Alternatives() []*Compiled {
 	}
 	return m.alternatives
 }
+
+// HasFlash, HasInventory and HasTamper report whether any document of the model speaks of that part of a device.
+func (m *Model) HasFlash() bool { return m != nil && m.has.flash }
+
+// HasInventory is like HasFlash.
+func (m *Model) HasInventory() bool { return m != nil && m.has.inventory }
+
+// HasTamper is like HasFlash.
+func (m *Model) HasTamper() bool { return m != nil && m.has.tamper }
 
 // Register returns the reference for PCR i, nil where there is none.
 func (c *Compiled) Register(i int) *Register { return c.registers[i] }

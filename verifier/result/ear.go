@@ -33,9 +33,15 @@ type verifierID struct {
 }
 
 type appraisal struct {
-	Status   string   `json:"ear_status"`
-	Vector   Vector   `json:"ear_trustworthiness_vector"`
-	Policies []string `json:"ear_appraisal_policy_ids"`
+	Status   string     `json:"ear_status"`
+	Vector   Vector     `json:"ear_trustworthiness_vector"`
+	Policies []string   `json:"ear_appraisal_policy_ids"`
+	Probity  *extension `json:"probity,omitempty"`
+}
+
+// extension is what we say of a submodule beyond EAR: affirming is worth less of what a device only says of itself.
+type extension struct {
+	Strength Strength `json:"strength"`
 }
 
 // Signer signs results as EAR tokens (JWT, ES256).
@@ -80,7 +86,11 @@ func (s *Signer) Sign(r Result) (string, error) {
 		},
 	}
 	for name, v := range r.Submods {
-		c.Submods[name] = appraisal{Status: v.Status(), Vector: v, Policies: []string{r.Policy}}
+		a := appraisal{Status: v.Status(), Vector: v, Policies: []string{r.Policy}}
+		if r.Strength != (Strengths{}) {
+			a.Probity = &extension{Strength: r.Strength.Of(name)}
+		}
+		c.Submods[name] = a
 	}
 	t := jwt.NewWithClaims(jwt.SigningMethodES256, c)
 	t.Header["kid"] = s.id

@@ -31,6 +31,14 @@ func sample() result.Result {
 			result.Runtime:  {Executables: 33},
 			result.Flash:    {},
 		},
+		Strength: result.Strengths{
+			Identity: result.Hardware, Boot: result.Hardware, Runtime: result.MeasuredAgent, Flash: result.SelfAsserted, Platform: result.None,
+		},
+		Regions: []result.Region{{
+			Name: "bios", Source: "mtd:bios", Offset: 4096, Length: 1 << 20, Digest: strings.Repeat("ef", 32), Status: result.RegionSame,
+			Excluded: []result.Span{{Offset: 16, Length: 6}}, Left: 6,
+		}},
+		FlashAge: 60,
 		Findings: []result.Finding{{
 			Code: "boot-event-changed", Severity: result.Critical, Submod: result.Boot, Component: "PCR 4",
 			Expected: "aa", Observed: "bb", Meaning: "was replaced", Action: "isolate", FirstSeen: now,
@@ -73,10 +81,10 @@ func TestEARClaims(t *testing.T) {
 		"iss":             "verifier.example", "sub": strings.Repeat("ab", 32),
 		"iat": float64(now.Unix()), "exp": float64(now.Add(time.Hour).Unix()),
 		"submods": map[string]any{
-			"identity": submod("affirming", map[string]any{"instance-identity": 2.0, "hardware": 2.0}),
-			"boot":     submod("contraindicated", map[string]any{"executables": 96.0, "configuration": 2.0}),
-			"runtime":  submod("warning", map[string]any{"executables": 33.0}),
-			"flash":    submod("none", map[string]any{}),
+			"identity": submod("affirming", "hardware", map[string]any{"instance-identity": 2.0, "hardware": 2.0}),
+			"boot":     submod("contraindicated", "hardware", map[string]any{"executables": 96.0, "configuration": 2.0}),
+			"runtime":  submod("warning", "measured-agent", map[string]any{"executables": 33.0}),
+			"flash":    submod("none", "self-asserted", map[string]any{}),
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -84,9 +92,53 @@ func TestEARClaims(t *testing.T) {
 	}
 }
 
-func submod(status string, vector map[string]any) map[string]any {
+func submod(status, strength string, vector map[string]any) map[string]any {
 	return map[string]any{
 		"ear_status": status, "ear_trustworthiness_vector": vector, "ear_appraisal_policy_ids": []any{"default/1"},
+		"probity": map[string]any{"strength": strength},
+	}
+}
+
+// TestEARWithoutEvidence: a result that is not about evidence, as that of silence, says nothing of strength.
+func TestEARWithoutEvidence(t *testing.T) {
+	s, _ := signer(t)
+	r := sample()
+	r.Strength, r.Regions = result.Strengths{}, nil
+	token, err := s.Sign(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{"strength", "flash_regions"} {
+		if strings.Contains(string(payload), word) {
+			t.Errorf("the token says something of %s: %s", word, payload)
+		}
+	}
+}
+
+func TestStrengths(t *testing.T) {
+	s := sample().Strength
+	for m, want := range map[result.Submod]result.Strength{
+		result.Identity: result.Hardware, result.Boot: result.Hardware, result.Runtime: result.MeasuredAgent,
+		result.Flash: result.SelfAsserted, result.Platform: result.None, "other": result.None,
+	} {
+		if got := s.Of(m); got != want {
+			t.Errorf("Of(%s) = %s, want %s", m, got, want)
+		}
+	}
+	seen := map[string]bool{}
+	for _, s := range []result.Strength{result.Hardware, result.MeasuredAgent, result.SelfAsserted, result.None} {
+		if m := s.Meaning(); m == string(s) || seen[m] {
+			t.Errorf("Meaning of %s = %q, want words of its own", s, m)
+		} else {
+			seen[m] = true
+		}
+	}
+	if got := result.Strength("new").Meaning(); got != "new" {
+		t.Errorf("Meaning of an unknown strength = %q, want its name", got)
 	}
 }
 

@@ -50,6 +50,7 @@ const (
 	Boot     Submod = "boot"
 	Runtime  Submod = "runtime"
 	Flash    Submod = "flash"
+	Platform Submod = "platform" // hardware inventory and enclosure
 )
 
 // Finding is one thing that an appraisal noticed, told so that a person can act on it.
@@ -101,6 +102,9 @@ type Result struct {
 	PCRs       map[string]string `json:"pcrs,omitempty" cbor:"19,keyasint,omitempty"` // decimal index: hexadecimal value
 	Vendor     string            `json:"vendor,omitempty" cbor:"20,keyasint,omitempty"`
 	Model      string            `json:"model,omitempty" cbor:"21,keyasint,omitempty"`
+	Strength   Strengths         `json:"strength,omitzero" cbor:"22,keyasint,omitzero"`
+	Regions    []Region          `json:"flash_regions,omitempty" cbor:"23,keyasint,omitempty"`     // by name; at most MaxRegions
+	FlashAge   uint32            `json:"flash_age_seconds,omitempty" cbor:"24,keyasint,omitempty"` // of the oldest digest in them
 }
 
 // Tier is a trustworthiness tier of AR4SI, section 2.3.

@@ -29,7 +29,7 @@ const usage = `probity-agent reports from a device what it booted and runs, sign
 
 Usage:
   probity-agent run [--once [--timeout 2m]]   report to the verifier; --once: once, with the verdict as exit code
-  probity-agent show [-o json]                print what would leave this device; contacts nobody
+  probity-agent show [-o json]                print what would leave this device, once flash is read; contacts nobody
   probity-agent config check                  check the configuration
   probity-agent config show                   print the configuration in force, without secrets
   probity-agent config help                   explain every key

@@ -127,28 +127,34 @@ func (f *Fleet) Remove(ctx context.Context, tenant, id, actor string) error {
 	return f.Store.RemoveDevice(ctx, tenant, id, event(tenant, id, actor, "removed"))
 }
 
-// CreateBaseline implements api.Fleet. The document only repeats what was asked for.
+// CreateBaseline implements api.Fleet. The document only repeats what was asked for; flash regions that could not be read
+// are noted.
 func (f *Fleet) CreateBaseline(ctx context.Context, tenant string, spec fleet.BaselineSpec, actor string) (
-	store.Reference, error,
+	fleet.NewBaseline, error,
 ) {
 	if f.Fail != nil {
-		return store.Reference{}, f.Fail
+		return fleet.NewBaseline{}, f.Fail
 	}
 	results, err := f.Store.Results(ctx, tenant, spec.Device, 0, 1)
 	if err != nil {
-		return store.Reference{}, err
+		return fleet.NewBaseline{}, err
 	}
 	if len(results) == 0 {
-		return store.Reference{}, refused("the device has never attested: nothing to take values of")
+		return fleet.NewBaseline{}, refused("the device has never attested: nothing to take values of")
 	}
 	if spec.Name == "" {
 		spec.Name = "baseline-" + spec.Device[:8]
 	}
-	r := store.Reference{
+	made := fleet.NewBaseline{Reference: store.Reference{
 		Tenant: tenant, Name: spec.Name, Kind: "baseline", Created: time.Now().UTC(),
-		Document: []byte(fmt.Sprintf("%s %v", spec.Device, spec.ReportOnly)),
+		Document: []byte(fmt.Sprintf("%s %v %q", spec.Device, spec.ReportOnly, spec.ReportOnlyFlash)),
+	}}
+	for _, r := range results[0].Result.Regions {
+		if r.Status == result.RegionUnavailable {
+			made.Notes = append(made.Notes, "flash region "+r.Name+": "+r.Reason)
+		}
 	}
-	return r, f.Store.AddReference(ctx, r, event(tenant, spec.Device, actor, "created baseline "+r.Name))
+	return made, f.Store.AddReference(ctx, made.Reference, event(tenant, spec.Device, actor, "created baseline "+made.Name))
 }
 
 // RetireReference implements api.Fleet.

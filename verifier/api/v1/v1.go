@@ -86,6 +86,7 @@ type Baseline struct {
 	Size    int        `json:"size" doc:"size of the signed document in bytes"`
 	Created time.Time  `json:"created"`
 	Retired *time.Time `json:"retired,omitempty" doc:"when it went out of force"`
+	Notes   []string   `json:"notes,omitempty" doc:"only when it was made: flash regions that the device could not read and the baseline lacks, and what else an operator should know of it"`
 }
 
 // Baselines is all baselines in ascending name, retired ones included.
@@ -98,6 +99,8 @@ type NewBaseline struct {
 	Device     string `json:"device" minLength:"1" maxLength:"128" doc:"id, its prefix or label"`
 	Name       string `json:"name,omitempty" maxLength:"128" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$" doc:"unique name; chosen by the verifier when absent"`
 	ReportOnly []int  `json:"report_only_pcrs,omitzero" required:"false" maxItems:"24" uniqueItems:"true" doc:"PCRs whose change is reported but does not change the verdict; absent: 1 and 5; empty: none"`
+	// ReportOnlyFlash takes names as the device gave them.
+	ReportOnlyFlash []string `json:"report_only_flash,omitempty" maxItems:"128" uniqueItems:"true" doc:"names of flash regions whose change is reported but does not change the verdict"`
 }
 
 // Token is a token without its secret.

@@ -36,6 +36,13 @@ type Device struct {
 	Platform proto.Platform
 	BootID   [proto.BootIDSize]byte
 
+	Flash      *proto.Flash       // nil and NoFlash nil: the agent has no flash to read
+	FlashAge   uint32             // seconds
+	NoFlash    *proto.Unavailable // why none of it can be read
+	RawFlash   []byte             // in place of the encoding of Flash
+	Tamper     []proto.TamperLine
+	NoPlatform *proto.Unavailable // why the device does not describe itself
+
 	Clock            uint64
 	Resets, Restarts uint32
 	Unsafe           bool // an unclean shutdown before this boot
@@ -49,12 +56,15 @@ type Device struct {
 }
 
 // New returns a device that booted with this log and runs with this IMA list (nil: none), in the SHA-256 bank.
-func New(log, list []byte) (*Device, error) {
+func New(log, list []byte) (*Device, error) { return NewIn(pcr.SHA256, log, list) }
+
+// NewIn is New for a TPM that has another bank.
+func NewIn(bank pcr.Algorithm, log, list []byte) (*Device, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	d := &Device{Key: key, BootLog: log, IMA: list, Bank: pcr.Reset(pcr.SHA256), Resets: 7, Restarts: 1, Clock: 1_000_000}
+	d := &Device{Key: key, BootLog: log, IMA: list, Bank: pcr.Reset(bank), Resets: 7, Restarts: 1, Clock: 1_000_000}
 	d.Platform = proto.Platform{Vendor: "Acme", Model: "R7", FirmwareVersion: "2.4.1", Kernel: "6.1.0"}
 	if d.AK, err = public(&key.PublicKey); err != nil {
 		return nil, err
@@ -139,7 +149,13 @@ func (d *Device) Report(c *proto.Challenge) (message []byte, contents map[proto.
 	if err != nil {
 		return nil, nil, err
 	}
-	claims.Platform = proto.Item{Content: keep(contents, platform)}
+	if claims.Platform = (proto.Item{Unavailable: d.NoPlatform}); d.NoPlatform == nil {
+		claims.Platform = proto.Item{Content: keep(contents, platform)}
+	}
+	if claims.Flash, err = d.flash(contents); err != nil {
+		return nil, nil, err
+	}
+	claims.Tamper = d.Tamper
 	none := &proto.Unavailable{Cause: proto.CauseNotFound, Reason: "not there"}
 	if claims.BootLog = (proto.Item{Unavailable: none}); d.BootLog != nil {
 		claims.BootLog = proto.Item{Content: keep(contents, d.BootLog)}
@@ -169,6 +185,22 @@ func (d *Device) Report(c *proto.Challenge) (message []byte, contents map[proto.
 	}
 	message, err = proto.Encode(&ev)
 	return message, contents, err
+}
+
+func (d *Device) flash(contents map[proto.Digest][]byte) (*proto.FlashStatus, error) {
+	switch {
+	case d.NoFlash != nil:
+		return &proto.FlashStatus{Regions: proto.Item{Unavailable: d.NoFlash}}, nil
+	case d.RawFlash != nil:
+		return &proto.FlashStatus{Regions: proto.Item{Content: keep(contents, d.RawFlash)}, Age: d.FlashAge}, nil
+	case d.Flash == nil:
+		return nil, nil
+	}
+	b, err := proto.Encode(d.Flash)
+	if err != nil {
+		return nil, err
+	}
+	return &proto.FlashStatus{Regions: proto.Item{Content: keep(contents, b)}, Age: d.FlashAge}, nil
 }
 
 func keep(contents map[proto.Digest][]byte, b []byte) *proto.Content {
@@ -242,9 +274,11 @@ func (d *Device) signature(sum [sha256.Size]byte) ([]byte, error) {
 // says that it knows that one, else all.
 func (d *Device) values(ev *proto.Evidence, c *proto.Challenge) {
 	known := d.sent
-	if known == nil || c.PCRBase == nil || !bytes.Equal(c.PCRBase, proto.PCRBase(uint16(known.Algorithm()), c.PCRs, known.Value)) {
+	if known != nil && (c.PCRBase == nil || known.Algorithm() != d.Bank.Algorithm() ||
+		!bytes.Equal(c.PCRBase, proto.PCRBase(uint16(known.Algorithm()), c.PCRs, known.Value))) {
 		known = nil
-	} else {
+	}
+	if known != nil {
 		ev.PCRBase = c.PCRBase
 	}
 	for _, i := range pcr.Selection(c.PCRs).Indices() {

@@ -24,6 +24,17 @@ var layers = map[string]layer{
 	"firmware/pcr":      {0, "arithmetic of digests"},
 	"firmware/eventlog": {1, "a log is replayed into PCRs"},
 	"firmware/ima":      {1, "a list is replayed into a PCR"},
+	"firmware/flash":    {0, "reads flash, compares nothing"},
+
+	"firmware/image/pecoff":     {1, "digests of programs as PCRs hold them"},
+	"firmware/image/devicetree": {0, "a format of containers"},
+	"firmware/image/unpack":     {0, "decompression"},
+	"firmware/image":            {2, "splits images into what its parts understand"},
+	"firmware/predict":          {3, "says of images what a log would say of their boot"},
+
+	"firmware/manifest/corim":  {0, "the standard's format: no profile, no PCRs"},
+	"firmware/manifest":        {1, "reference values by PCR"},
+	"firmware/manifest/tcgrim": {2, "turns another format into manifests"},
 
 	"agent/charter": {2, "what may leave, by the names that the wire gives it"},
 	"agent/collect": {2, "reads what the firmware packages parse"},

@@ -31,6 +31,8 @@ func (a *app) baselineCreate() *cobra.Command {
 	var reportOnly string
 	cmd.Flags().StringVar(&reportOnly, "report-only-pcr", "1,5",
 		"`PCRS` whose change is reported but does not change the verdict, such as 1,5 or none")
+	cmd.Flags().StringArrayVar(&in.ReportOnlyFlash, "report-only-flash", nil,
+		"`NAME` of a flash region whose change is reported but does not change the verdict; may be given several times")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if in.Device == "" {
 			return usagef(cmd, "--device is missing")
@@ -48,6 +50,9 @@ func (a *app) baselineCreate() *cobra.Command {
 			return err
 		}
 		a.say("created baseline %s", b.Name)
+		for _, note := range b.Notes {
+			a.say("note: %s", safe(note))
+		}
 		return a.print(b, func(w io.Writer) error { return a.writeBaselines(w, []v1.Baseline{b}) })
 	}
 	return cmd

@@ -161,12 +161,35 @@ func resultOf(state string) result.Result {
 	return r
 }
 
-// record stores a result: "record NAME STATE [stale]".
+// flash is what a hostile device says of its flash memory.
+var flash = []result.Region{
+	{Name: "bios", Source: "mtd:bios", Length: 8 << 20, Digest: strings.Repeat("12", 32), Status: result.RegionChanged},
+	{
+		Name: "env", Source: "mtd:env", Length: 65536, Digest: strings.Repeat("34", 32), Status: result.RegionSame,
+		Excluded: []result.Span{{Length: 16}, {Offset: 4096, Length: 4096}}, Left: 8208,
+	},
+	{Name: hostile, Source: "spi:1.0", Status: result.RegionUnavailable, Reason: "permission: not root"},
+}
+
+// record stores a result: "record NAME STATE [stale|flash]".
 func (o *online) record(ts *testscript.TestScript, _ bool, args []string) {
 	r := resultOf(args[1])
 	if len(args) == 3 && args[2] == "stale" {
 		r.At = time.Now().Add(-3 * time.Hour)
 		r.StaleAt = r.At.Add(time.Hour)
+	}
+	if len(args) == 3 && args[2] == "flash" {
+		r.Regions, r.FlashAge = flash, 7200
+		r.Strength = result.Strengths{
+			Identity: result.Hardware, Boot: result.Hardware, Runtime: result.MeasuredAgent, Flash: result.SelfAsserted, Platform: result.None,
+		}
+		r.Findings = []result.Finding{{
+			Code: "tamper-open", Severity: result.Critical, Submod: result.Platform, Component: "tamper line lid", Observed: "open",
+			Meaning: "the enclosure is open", Action: "look",
+		}, {
+			Code: "inventory-unknown", Severity: result.Warn, Submod: result.Platform, Component: "spi spi9.0", Observed: "implant",
+			Meaning: "the reference values do not know this hardware", Action: "look",
+		}}
 	}
 	ts.Check(o.server.Fleet.Record(context.Background(), apitest.Tenant, apitest.ID(args[0]), r))
 }

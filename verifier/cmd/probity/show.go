@@ -119,6 +119,12 @@ func (a *app) writeDevice(w io.Writer, d deviceDocument) error {
 	section(&b, "Identity", identityLines(d.Device))
 	section(&b, "Freshness", freshnessLines(d.Device, r))
 	if r != nil {
+		if lines := strengthLines(&r.Result); len(lines) > 0 {
+			section(&b, "Strength of the evidence", lines)
+		}
+		if err := a.writeRegions(&b, &r.Result); err != nil {
+			return err
+		}
 		if err := a.writePCRs(&b, r.Bank, r.PCRs); err != nil {
 			return err
 		}

@@ -24,7 +24,8 @@ type Machine struct {
 	Shown                   []byte // boot log that the device shows; nil: Booted
 	IMA                     []byte // IMA list; its boot_aggregate is made to fit. nil: none
 	CommandLine             string
-	SecureBootOff           bool // what the EFI variable says
+	SecureBootOff           bool            // what the EFI variable says
+	Banks                   []pcr.Algorithm // active banks of its TPM; nil: SHA-256
 }
 
 // Device is a virtual device. End it with Stop.
@@ -45,7 +46,10 @@ func Start(ctx context.Context, dir string, ca *tpmtest.CA, m Machine) (*Device,
 		}
 	}
 	var err error
-	d.TPM, err = tpmtest.Launch(ctx, tpmtest.Options{Dir: state, Banks: []pcr.Algorithm{pcr.SHA256}})
+	if m.Banks == nil {
+		m.Banks = []pcr.Algorithm{pcr.SHA256}
+	}
+	d.TPM, err = tpmtest.Launch(ctx, tpmtest.Options{Dir: state, Banks: m.Banks})
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +152,15 @@ func (d *Device) Ran(path string, digest [32]byte) error {
 	return errors.Join(err, f.Close())
 }
 
+// Write puts a file into the machine's file system.
+func (d *Device) Write(name string, content []byte) error {
+	path := filepath.Join(d.Root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o600)
+}
+
 func (d *Device) show(m Machine, list []byte) error {
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
@@ -171,11 +184,7 @@ func (d *Device) show(m Machine, list []byte) error {
 		files[imaPath] = list
 	}
 	for name, content := range files {
-		path := filepath.Join(d.Root, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(path, content, 0o600); err != nil {
+		if err := d.Write(name, content); err != nil {
 			return err
 		}
 	}

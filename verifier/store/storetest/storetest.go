@@ -132,6 +132,12 @@ func outcome(d store.Device, n int) store.Outcome {
 		}},
 		Policy: "default", References: []string{"r7-2.4.1"}, BootID: "00", Resets: 7, Restarts: 1, BootLog: "dd", IMAEntries: 1 << 40,
 		Bank: "sha256", PCRs: map[string]string{"0": "ee"}, Vendor: "Acme", Model: "R7",
+		Strength: result.Strengths{Identity: result.Hardware, Boot: result.Hardware, Runtime: result.None, Flash: result.SelfAsserted, Platform: result.None},
+		Regions: []result.Region{{
+			Name: "bios", Source: "mtd:bios", Offset: 1, Length: 1 << 40, Digest: "ff", Status: result.RegionUnavailable, Reason: "broken",
+			Excluded: []result.Span{{Offset: 2, Length: 3}}, Left: 3,
+		}},
+		FlashAge: 60,
 	}
 	d.State, d.StaleAt, d.LastSeen, d.Since, d.Result, d.Record = r.State, r.StaleAt, at, at, []byte(ear), []byte{byte(n)}
 	return store.Outcome{Device: d, Evidence: evidence, Result: r, EAR: ear}
