@@ -36,7 +36,7 @@ func (d *device) flash(content string) {
 
 func (d *device) finding(code string) result.Finding {
 	d.w.t.Helper()
-	newest := d.w.newest(d.id)
+	newest := d.w.Newest(d.id)
 	for _, f := range newest.Findings {
 		if f.Code == code {
 			return f
@@ -50,7 +50,7 @@ func (d *device) finding(code string) result.Finding {
 // best warning.
 func TestSoftwareDevice(t *testing.T) {
 	w := newWorld(t, nil)
-	d := w.device(w.ca, healthy(t))
+	d := w.device(w.CA, healthy(t))
 	d.cfg.Identity = "software"
 	d.cfg.Tamper = []string{"lid=gpiochip99:17:active-high"}
 	d.flash("boot0000 loader")
@@ -60,18 +60,18 @@ func TestSoftwareDevice(t *testing.T) {
 	if err := d.open().Close(); err != nil {
 		t.Fatal(err)
 	}
-	w.must(http.MethodPost, "/v1/devices/"+d.id+"/approve", nil, nil)
+	w.Must(http.MethodPost, "/v1/devices/"+d.id+"/approve", nil, nil)
 	d.attest(result.Warning)
 	d.finding("no-reference")
 	d.finding("tamper-unavailable")
 
 	var made v1.Baseline
-	w.must(http.MethodPost, "/v1/baselines", map[string]any{"device": d.id, "name": "soft"}, &made)
+	w.Must(http.MethodPost, "/v1/baselines", map[string]any{"device": d.id, "name": "soft"}, &made)
 	if len(made.Notes) != 1 || !strings.Contains(made.Notes[0], "flash region modem") {
 		t.Errorf("notes = %q, want that the modem could not be read", made.Notes)
 	}
 	d.attest(result.Warning)
-	r := w.newest(d.id)
+	r := w.Newest(d.id)
 	if r.Strength.Flash != result.SelfAsserted || r.Strength.Boot != result.None || r.Submods[result.Flash].Status() != "affirming" {
 		t.Errorf("strength %+v, flash %+v", r.Strength, r.Submods[result.Flash])
 	}
@@ -105,7 +105,7 @@ func TestSoftwareDevice(t *testing.T) {
 // is worth more while the TPM vouches for the agent.
 func TestOnlyFlashSeesIt(t *testing.T) {
 	w := newWorld(t, nil)
-	d := w.device(w.ca, healthy(t))
+	d := w.device(w.CA, healthy(t))
 	d.flash("boot0000 loader")
 	if err := d.v.Ran("/usr/bin/probity-agent", sha256.Sum256([]byte("agent"))); err != nil {
 		t.Fatal(err)
@@ -113,7 +113,7 @@ func TestOnlyFlashSeesIt(t *testing.T) {
 	d.attest(result.Unsupported)
 	d.baseline("r7")
 	d.attest(result.Trusted)
-	if got := w.newest(d.id).Strength; got.Flash != result.MeasuredAgent || got.Boot != result.Hardware {
+	if got := w.Newest(d.id).Strength; got.Flash != result.MeasuredAgent || got.Boot != result.Hardware {
 		t.Errorf("strength = %+v, want flash by a measured agent", got)
 	}
 	d.flash("boot0000 l0ader")
@@ -125,7 +125,7 @@ func TestOnlyFlashSeesIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.attest(result.Warning)
-	if got := w.newest(d.id).Strength; got.Flash != result.SelfAsserted {
+	if got := w.Newest(d.id).Strength; got.Flash != result.SelfAsserted {
 		t.Errorf("strength = %+v, want flash self-asserted: another agent ran", got)
 	}
 }
@@ -141,9 +141,9 @@ func TestOldTPM(t *testing.T) {
 		})
 		m := healthy(t)
 		m.Booted, m.IMA, m.Banks = testdata(t, "eventlogs", "direct-four-banks.bin"), nil, []pcr.Algorithm{pcr.SHA1}
-		d := w.device(w.ca, m)
+		d := w.device(w.CA, m)
 		d.attest(result.Unsupported)
-		r := w.newest(d.id)
+		r := w.Newest(d.id)
 		if r.Bank != "sha1" || len(r.PCRs) == 0 {
 			t.Errorf("bank %q, %d PCRs: want the values explained", r.Bank, len(r.PCRs))
 		}
@@ -151,7 +151,7 @@ func TestOldTPM(t *testing.T) {
 		if f := d.finding("bank-weak"); f.Severity != want {
 			t.Errorf("sha1 listed %t: severity %s, want %s", listed, f.Severity, want)
 		}
-		err := w.call(http.MethodPost, "/v1/baselines", map[string]any{"device": d.id, "name": "old"}, nil)
+		err := w.Call(http.MethodPost, "/v1/baselines", map[string]any{"device": d.id, "name": "old"}, nil)
 		if listed {
 			if err != nil {
 				t.Fatal(err)

@@ -24,9 +24,9 @@ import (
 // TestLife is a device's life: enrolment, reference values, a reboot, an implant, the way back.
 func TestLife(t *testing.T) {
 	w := newWorld(t, nil)
-	d := w.device(w.ca, healthy(t))
+	d := w.device(w.CA, healthy(t))
 	d.attest(result.Unsupported)
-	if got := w.get(d.id); got.Level != result.Certified || got.Model != "R7" || got.State != result.Unsupported {
+	if got := w.Device(d.id); got.Level != result.Certified || got.Model != "R7" || got.State != result.Unsupported {
 		t.Errorf("device = %+v, want a certified R7 that is unsupported", got)
 	}
 	d.baseline("r7-2.4.1")
@@ -34,7 +34,7 @@ func TestLife(t *testing.T) {
 	d.attest(result.Trusted)
 
 	// Another one of the model was never golden and is trusted at once.
-	other := w.device(w.ca, healthy(t))
+	other := w.device(w.CA, healthy(t))
 	other.attest(result.Trusted)
 
 	// A reboot is not an attack.
@@ -57,14 +57,14 @@ func TestLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.attest(result.Trusted)
-	if n := len(w.events(d.id, "state-changed")); n < 4 {
+	if n := len(w.Events(d.id, "state-changed")); n < 4 {
 		t.Errorf("%d events of changed state, want at least 4", n)
 	}
 }
 
 func TestBadDevices(t *testing.T) {
 	w := newWorld(t, nil)
-	golden := w.device(w.ca, healthy(t))
+	golden := w.device(w.CA, healthy(t))
 	golden.attest(result.Unsupported)
 	golden.baseline("r7-2.4.1")
 
@@ -84,14 +84,14 @@ func TestBadDevices(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m := healthy(t)
 			m.Booted, m.Shown = tt.boot, tt.show
-			d := w.device(w.ca, m)
+			d := w.device(w.CA, m)
 			d.attest(result.Untrusted)
-			for _, f := range w.newest(d.id).Findings {
+			for _, f := range w.Newest(d.id).Findings {
 				if f.Code == tt.code && strings.Contains(f.Component, tt.within) {
 					return
 				}
 			}
-			t.Errorf("no finding %s about %s in %+v", tt.code, tt.within, w.newest(d.id).Findings)
+			t.Errorf("no finding %s about %s in %+v", tt.code, tt.within, w.Newest(d.id).Findings)
 		})
 	}
 }
@@ -101,7 +101,7 @@ func TestIdentityLevels(t *testing.T) {
 		w := newWorld(t, nil)
 		d := w.device(nil, healthy(t))
 		d.attest(result.Unsupported)
-		if got := w.get(d.id).Level; got != result.FirstUse {
+		if got := w.Device(d.id).Level; got != result.FirstUse {
 			t.Errorf("level = %s, want first-use", got)
 		}
 	})
@@ -112,9 +112,9 @@ func TestIdentityLevels(t *testing.T) {
 		if err := a.Close(); err != nil {
 			t.Fatal(err)
 		}
-		w.must(http.MethodPost, "/v1/devices/"+d.id+"/approve", nil, nil)
+		w.Must(http.MethodPost, "/v1/devices/"+d.id+"/approve", nil, nil)
 		d.attest(result.Unsupported)
-		if got := w.get(d.id).Level; got != result.Pinned {
+		if got := w.Device(d.id).Level; got != result.Pinned {
 			t.Errorf("level = %s, want pinned", got)
 		}
 	})
@@ -122,9 +122,9 @@ func TestIdentityLevels(t *testing.T) {
 		w := newWorld(t, func(c *verifier.Config) { c.Enrollment.FirstUse = false })
 		d := w.device(nil, healthy(t))
 		stop := d.run()
-		w.await("the device is pending", func() bool { return w.get(d.id).Status == "pending" })
+		w.Await("the device is pending", func() bool { return w.Device(d.id).Status == "pending" })
 		stop()
-		if got := w.get(d.id).State; got != result.NeverAttested {
+		if got := w.Device(d.id).State; got != result.NeverAttested {
 			t.Errorf("state = %s, want never-attested", got)
 		}
 	})
@@ -136,9 +136,9 @@ func TestIdentityLevels(t *testing.T) {
 		if err := a.Close(); err != nil {
 			t.Fatal(err)
 		}
-		w.must(http.MethodPost, "/v1/devices/"+d.id+"/approve", nil, nil)
+		w.Must(http.MethodPost, "/v1/devices/"+d.id+"/approve", nil, nil)
 		r := d.attest(result.Warning)
-		if got := w.get(d.id).Level; got != result.Software {
+		if got := w.Device(d.id).Level; got != result.Software {
 			t.Errorf("level = %s, want software", got)
 		}
 		if len(r.Reasons) == 0 || !strings.Contains(r.Reasons[0], "no TPM") {
@@ -150,11 +150,11 @@ func TestIdentityLevels(t *testing.T) {
 // TestPublishedResult: what is retained on a device's result topic is an EAR that a relying party verifies offline.
 func TestPublishedResult(t *testing.T) {
 	w := newWorld(t, nil)
-	d := w.device(w.ca, healthy(t))
+	d := w.device(w.CA, healthy(t))
 	d.attest(result.Unsupported)
 	ears := make(chan string, 1)
-	o := mqtt.NewClientOptions().AddBroker("tls://" + w.cfg.MQTT.Listen).SetClientID("relying-party").SetTLSConfig(w.tls()).
-		SetUsername("operator").SetPassword(w.operator).SetOnConnectHandler(func(c mqtt.Client) {
+	o := mqtt.NewClientOptions().AddBroker("tls://" + w.Config.MQTT.Listen).SetClientID("relying-party").SetTLSConfig(w.TLS()).
+		SetUsername("operator").SetPassword(w.Operator).SetOnConnectHandler(func(c mqtt.Client) {
 		c.Subscribe(proto.Results("default"), 1, func(_ mqtt.Client, m mqtt.Message) { ears <- string(m.Payload()) })
 	})
 	c := mqtt.NewClient(o)
@@ -168,10 +168,10 @@ func TestPublishedResult(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("no result is retained")
 	}
-	if newest := w.newest(d.id).EAR; ear != newest {
+	if newest := w.Newest(d.id).EAR; ear != newest {
 		t.Error("another result is retained than the newest")
 	}
-	b, err := os.ReadFile(filepath.Join(w.cfg.StateDir, "keys", "signing.pem"))
+	b, err := os.ReadFile(filepath.Join(w.Config.StateDir, "keys", "signing.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,14 +191,14 @@ func TestPublishedResult(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	w := newWorld(t, nil)
-	d := w.device(w.ca, healthy(t))
+	d := w.device(w.CA, healthy(t))
 	d.attest(result.Unsupported)
-	req, err := http.NewRequest(http.MethodGet, w.url+"/metrics", nil)
+	req, err := http.NewRequest(http.MethodGet, w.URL+"/metrics", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+w.operator)
-	res, err := w.http.Do(req)
+	req.Header.Set("Authorization", "Bearer "+w.Operator)
+	res, err := w.HTTP.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,39 +224,39 @@ func TestMetrics(t *testing.T) {
 // TestSilenceBecomesStale, by itself and across a restart of the verifier (ATTACKS row 12).
 func TestSilenceBecomesStale(t *testing.T) {
 	w := newWorld(t, func(c *verifier.Config) { c.Policy.StaleAfter = 2 * time.Second })
-	d := w.device(w.ca, healthy(t))
+	d := w.device(w.CA, healthy(t))
 	d.attest(result.Unsupported)
 	d.baseline("r7")
 	d.attest(result.Trusted)
-	w.await("the device is stale", func() bool { return w.get(d.id).State == result.Stale })
-	w.await("its silence was written down", func() bool {
-		return len(w.events(d.id, "state-changed")) > 0 && strings.Contains(w.events(d.id, "state-changed")[0].Detail, "stale")
+	w.Await("the device is stale", func() bool { return w.Device(d.id).State == result.Stale })
+	w.Await("its silence was written down", func() bool {
+		return len(w.Events(d.id, "state-changed")) > 0 && strings.Contains(w.Events(d.id, "state-changed")[0].Detail, "stale")
 	})
 
 	d.attest(result.Trusted)
-	if got := w.get(d.id).State; got == result.Stale {
+	if got := w.Device(d.id).State; got == result.Stale {
 		t.Error("the device attested and is still stale")
 	}
-	w.stop() // it falls silent while nobody watches
-	w.start()
-	w.await("the device is stale after the restart", func() bool { return w.get(d.id).State == result.Stale })
+	w.Stop() // it falls silent while nobody watches
+	w.Start()
+	w.Await("the device is stale after the restart", func() bool { return w.Device(d.id).State == result.Stale })
 	d.attest(result.Trusted)
 }
 
 // TestRestart: what was known is known again, and the next report is incremental.
 func TestRestart(t *testing.T) {
 	w := newWorld(t, nil)
-	d := w.device(w.ca, healthy(t))
+	d := w.device(w.CA, healthy(t))
 	d.attest(result.Unsupported)
 	d.baseline("r7")
 	first := d.attest(result.Trusted)
-	w.stop()
-	w.start()
+	w.Stop()
+	w.Start()
 	second := d.attest(result.Trusted)
 	if first.Evidence == second.Evidence {
 		t.Error("the same evidence twice")
 	}
-	if got := w.newest(d.id).IMAEntries; got == 0 {
+	if got := w.Newest(d.id).IMAEntries; got == 0 {
 		t.Error("no IMA entries after the restart")
 	}
 }
@@ -264,36 +264,36 @@ func TestRestart(t *testing.T) {
 // TestUntrustedCertificateIsNotRenewed: attestation gates the network, and the device comes back by itself.
 func TestUntrustedCertificateIsNotRenewed(t *testing.T) {
 	w := newWorld(t, nil)
-	golden := w.device(w.ca, healthy(t))
+	golden := w.device(w.CA, healthy(t))
 	golden.attest(result.Unsupported)
 	golden.baseline("r7")
 	m := healthy(t)
 	m.Booted = remeasured(t, m.Booted, eventlogtest.BootLoader, nil)
-	d := w.device(w.ca, m)
+	d := w.device(w.CA, m)
 	d.attest(result.Untrusted)
-	serial := w.get(d.id).CertificateSerial
+	serial := w.Device(d.id).CertificateSerial
 	if err := os.RemoveAll(d.cfg.StateDir); err != nil { // the agent lost its certificate: it has to ask for a new one
 		t.Fatal(err)
 	}
 	if _, err := d.once(); err == nil || !strings.Contains(err.Error(), "untrusted") {
 		t.Errorf("once = %v, want that renewal is withheld because the device is untrusted", err)
 	}
-	if got := w.get(d.id).CertificateSerial; got != serial {
+	if got := w.Device(d.id).CertificateSerial; got != serial {
 		t.Error("an untrusted device got a new certificate")
 	}
 }
 
 func TestRemovedDeviceIsUnknown(t *testing.T) {
 	w := newWorld(t, nil)
-	d := w.device(w.ca, healthy(t))
+	d := w.device(w.CA, healthy(t))
 	d.attest(result.Unsupported)
-	w.must(http.MethodDelete, "/v1/devices/"+d.id, nil, nil)
-	if got := w.get(d.id); got.ID != "" {
+	w.Must(http.MethodDelete, "/v1/devices/"+d.id, nil, nil)
+	if got := w.Device(d.id); got.ID != "" {
 		t.Errorf("a removed device is still shown: %+v", got)
 	}
 	// Its certificate is worthless; with a valid token it may enrol anew.
 	d.attest(result.Unsupported)
-	if got := w.get(d.id); got.ID != d.id {
+	if got := w.Device(d.id); got.ID != d.id {
 		t.Error("the device did not enrol again")
 	}
 }
@@ -301,8 +301,8 @@ func TestRemovedDeviceIsUnknown(t *testing.T) {
 func TestTokens(t *testing.T) {
 	w := newWorld(t, nil)
 	var token struct{ Token string }
-	w.must(http.MethodPost, "/v1/tokens", map[string]any{"uses": 1}, &token)
-	first, second := w.device(w.ca, healthy(t)), w.device(w.ca, healthy(t))
+	w.Must(http.MethodPost, "/v1/tokens", map[string]any{"uses": 1}, &token)
+	first, second := w.device(w.CA, healthy(t)), w.device(w.CA, healthy(t))
 	first.cfg.Token, second.cfg.Token = token.Token, token.Token
 	first.attest(result.Unsupported)
 	if _, err := second.once(); err == nil || !strings.Contains(err.Error(), "probity token create") {
@@ -320,38 +320,38 @@ func TestTokens(t *testing.T) {
 
 func TestWrongFingerprint(t *testing.T) {
 	w := newWorld(t, nil)
-	d := w.device(w.ca, healthy(t))
+	d := w.device(w.CA, healthy(t))
 	d.cfg.CAFingerprint = "sha256:" + strings.Repeat("00", 32)
 	_, err := d.once()
-	if err == nil || !strings.Contains(err.Error(), w.fingerprint) {
-		t.Errorf("once = %v, want an error that names the verifier's fingerprint %s", err, w.fingerprint)
+	if err == nil || !strings.Contains(err.Error(), w.Fingerprint) {
+		t.Errorf("once = %v, want an error that names the verifier's fingerprint %s", err, w.Fingerprint)
 	}
 }
 
 // TestConfiguredHosts: a verifier with names of its own is still reached by the operator on its machine.
 func TestConfiguredHosts(t *testing.T) {
 	w := newWorld(t, func(c *verifier.Config) { c.Hosts = []string{"verifier.example"} })
-	if line := w.out.String(); !strings.Contains(line, "mqtts://verifier.example:") {
+	if line := w.Output(); !strings.Contains(line, "mqtts://verifier.example:") {
 		t.Errorf("devices are told %q, want the configured name", line)
 	}
-	w.must(http.MethodGet, "/v1/devices", nil, nil) // over TLS, whose certificate must name this address
+	w.Must(http.MethodGet, "/v1/devices", nil, nil) // over TLS, whose certificate must name this address
 }
 
 // TestRunningAgent: an agent that runs sends small reports and follows the verifier's rhythm.
 func TestRunningAgent(t *testing.T) {
 	w := newWorld(t, func(c *verifier.Config) { c.Policy.Interval = time.Second })
-	d := w.device(w.ca, healthy(t))
+	d := w.device(w.CA, healthy(t))
 	d.cfg.MinInterval = 100 * time.Millisecond
 	d.run()
-	w.await("three results", func() bool {
+	w.Await("three results", func() bool {
 		var r struct{ Results []struct{ Seq int64 } }
-		return w.call(http.MethodGet, "/v1/devices/"+d.id+"/results", nil, &r) == nil && len(r.Results) >= 3
+		return w.Call(http.MethodGet, "/v1/devices/"+d.id+"/results", nil, &r) == nil && len(r.Results) >= 3
 	})
-	before := w.newest(d.id).Seq
-	w.must(http.MethodPost, "/v1/devices/"+d.id+"/attest", nil, nil)
-	w.await("a new result", func() bool { return w.newest(d.id).Seq > before })
+	before := w.Newest(d.id).Seq
+	w.Must(http.MethodPost, "/v1/devices/"+d.id+"/attest", nil, nil)
+	w.Await("a new result", func() bool { return w.Newest(d.id).Seq > before })
 	d.baseline("r7")
-	w.await("the device is trusted", func() bool { return w.get(d.id).State == result.Trusted })
+	w.Await("the device is trusted", func() bool { return w.Device(d.id).State == result.Trusted })
 }
 
 func publicKey(t *testing.T, key any) *ecdsa.PublicKey {

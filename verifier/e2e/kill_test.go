@@ -20,6 +20,7 @@ import (
 	"github.com/probity-attest/probity/verifier"
 	v1 "github.com/probity-attest/probity/verifier/api/v1"
 	"github.com/probity-attest/probity/verifier/e2e/virtual"
+	worlds "github.com/probity-attest/probity/verifier/e2e/world"
 	"github.com/probity-attest/probity/verifier/store/sqlite"
 )
 
@@ -51,8 +52,8 @@ type line struct {
 // program is a running program that logs JSON to stderr.
 type program struct {
 	cmd    *exec.Cmd
-	stdout syncBuffer
-	log    syncBuffer
+	stdout worlds.Buffer
+	log    worlds.Buffer
 	rest   []byte // of the log, an unfinished line
 	heard  func(line)
 	ended  chan struct{}
@@ -178,11 +179,11 @@ func newFleet(t *testing.T) *fleet {
 	}
 	dir := t.TempDir()
 	f := &fleet{
-		world: &world{t: t, ca: ca, cfg: verifier.DefaultConfig()},
+		world: &world{World: worlds.Attach(t, ca, verifier.DefaultConfig()), t: t},
 		bin:   build(t, "agent/cmd/probity-agent", "verifier/cmd/probity-verifier"),
 	}
 	f.receipts.of, f.receipts.change = map[int][]string{}, make(chan struct{})
-	f.cfg.StateDir = filepath.Join(dir, "verifier")
+	f.Config.StateDir = filepath.Join(dir, "verifier")
 	roots := filepath.Join(dir, "tpm-roots")
 	if err := os.MkdirAll(roots, 0o755); err != nil {
 		t.Fatal(err)
@@ -194,18 +195,18 @@ func newFleet(t *testing.T) *fleet {
 		t.Fatal(err)
 	}
 	f.args = []string{
-		"--state-dir", f.cfg.StateDir, "--enrollment-tpm-roots", roots, "--policy-interval", "1s", "--log-format", "json",
+		"--state-dir", f.Config.StateDir, "--enrollment-tpm-roots", roots, "--policy-interval", "1s", "--log-format", "json",
 	}
 	f.start("127.0.0.1:0", "127.0.0.1:0")
-	if err := f.connect(); err != nil {
+	if err := f.Connect(); err != nil {
 		t.Fatal(err)
 	}
 	var m []string
-	f.await("the verifier prints a line that enrols a device", func() bool {
-		m = enrolLine.FindStringSubmatch(f.verifier.stdout.String())
+	f.Await("the verifier prints a line that enrols a device", func() bool {
+		m = worlds.EnrolLine.FindStringSubmatch(f.verifier.stdout.String())
 		return m != nil
 	})
-	f.mqtt, f.fingerprint, f.token = m[1], m[2], m[3]
+	f.MQTT, f.Fingerprint, f.Token = m[1], m[2], m[3]
 	for range killDevices {
 		f.addDevice()
 	}
@@ -224,7 +225,7 @@ func (f *fleet) start(mqtt, api string) {
 		})
 	select {
 	case l := <-ready:
-		f.cfg.MQTT.Listen, f.cfg.API.Listen = l.MQTT, l.API
+		f.Config.MQTT.Listen, f.Config.API.Listen = l.MQTT, l.API
 	case <-f.verifier.ended:
 		f.t.Fatal("the verifier ended while it started")
 	case <-time.After(patience):
@@ -235,13 +236,13 @@ func (f *fleet) start(mqtt, api string) {
 // restart starts it again where it was.
 func (f *fleet) restart() {
 	f.t.Helper()
-	f.start(f.cfg.MQTT.Listen, f.cfg.API.Listen)
+	f.start(f.Config.MQTT.Listen, f.Config.API.Listen)
 }
 
 func (f *fleet) addDevice() {
 	f.t.Helper()
 	i := len(f.devices)
-	v, err := virtual.Start(context.WithoutCancel(f.t.Context()), f.t.TempDir(), f.ca, healthy(f.t))
+	v, err := virtual.Start(context.WithoutCancel(f.t.Context()), f.t.TempDir(), f.CA, healthy(f.t))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -273,7 +274,7 @@ func (f *fleet) local(i int) []string {
 func (f *fleet) startAgent(i int) {
 	f.t.Helper()
 	args := append([]string{
-		"run", "--verifier", f.mqtt, "--ca-fingerprint", f.fingerprint, "--token", f.token,
+		"run", "--verifier", f.MQTT, "--ca-fingerprint", f.Fingerprint, "--token", f.Token,
 		"--min-interval", "100ms", "--log-format", "json",
 	}, f.local(i)...)
 	push := f.push[i] // the slice still grows while agents run
@@ -300,7 +301,7 @@ func (f *fleet) keepBusy(ctx context.Context) (wait func()) {
 				case <-ctx.Done():
 					return
 				case <-f.push[i]:
-					_ = f.call(http.MethodPost, "/v1/devices/"+id+"/attest", nil, nil)
+					_ = f.Call(http.MethodPost, "/v1/devices/"+id+"/attest", nil, nil)
 				}
 			}
 		})
@@ -314,7 +315,7 @@ func (f *fleet) stored(id string) map[string]bool {
 	out := map[string]bool{}
 	for next := ""; ; {
 		var page v1.Results
-		f.must(http.MethodGet, "/v1/devices/"+id+"/results?limit=500"+next, nil, &page)
+		f.Must(http.MethodGet, "/v1/devices/"+id+"/results?limit=500"+next, nil, &page)
 		for _, r := range page.Results {
 			if out[r.Evidence] {
 				f.t.Errorf("device %.12s: evidence %.12s was recorded twice", id, r.Evidence)
@@ -361,7 +362,7 @@ func TestKill(t *testing.T) {
 	for i := range f.ids {
 		before[i] = len(f.receipts.list(i))
 	}
-	f.await("every device attests again", func() bool {
+	f.Await("every device attests again", func() bool {
 		for i := range f.ids {
 			if len(f.receipts.list(i)) == before[i] {
 				return false
@@ -395,14 +396,14 @@ func TestKill(t *testing.T) {
 // evidenceIsKept looks into the database, which must be whole: the evidence itself is there, and what it is.
 func (f *fleet) evidenceIsKept() {
 	f.t.Helper()
-	s, err := sqlite.Open(f.t.Context(), sqlite.Config{Path: filepath.Join(f.cfg.StateDir, "probity.db")})
+	s, err := sqlite.Open(f.t.Context(), sqlite.Config{Path: filepath.Join(f.Config.StateDir, "probity.db")})
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	defer s.Close()
 	for i, id := range f.ids {
 		for _, digest := range f.receipts.list(i) {
-			if b, err := s.Evidence(f.t.Context(), f.cfg.Tenant, id, digest); err != nil || len(b) == 0 {
+			if b, err := s.Evidence(f.t.Context(), f.Config.Tenant, id, digest); err != nil || len(b) == 0 {
 				f.t.Errorf("device %.12s: evidence %.12s: %d bytes, %v", id, digest, len(b), err)
 			}
 		}

@@ -103,7 +103,7 @@ type shown struct {
 func TestOnce(t *testing.T) {
 	w := newWorld(t, func(c *verifier.Config) { c.Enrollment.FirstUse = false })
 	agent := buildAgent(t)
-	good := w.device(w.ca, healthy(t))
+	good := w.device(w.CA, healthy(t))
 	good.id = agent.show(t, good).Device
 
 	t.Run("unsupported", func(t *testing.T) {
@@ -119,22 +119,22 @@ func TestOnce(t *testing.T) {
 	t.Run("untrusted", func(t *testing.T) {
 		m := healthy(t)
 		m.Booted = remeasured(t, m.Booted, eventlogtest.BootLoader, nil)
-		agent.once(t, w.device(w.ca, m), 3, "this device is untrusted", "PCR 4 (boot loader)", "expected", "observed")
+		agent.once(t, w.device(w.CA, m), 3, "this device is untrusted", "PCR 4 (boot loader)", "expected", "observed")
 	})
 	t.Run("warning", func(t *testing.T) {
 		d := w.device(nil, healthy(t))
 		d.cfg.Identity = "software"
-		w.must(http.MethodPost, "/v1/devices/"+agent.show(t, d).Device+"/approve", nil, nil)
+		w.Must(http.MethodPost, "/v1/devices/"+agent.show(t, d).Device+"/approve", nil, nil)
 		agent.once(t, d, 3, "this device is warning", "no TPM")
 	})
 
 	// What waiting does not mend is told at once.
 	t.Run("wrong CA", func(t *testing.T) {
-		d := w.device(w.ca, healthy(t))
+		d := w.device(w.CA, healthy(t))
 		d.cfg.CAFingerprint = "sha256:" + strings.Repeat("00", 32)
-		e := agent.once(t, d, 1, w.fingerprint, d.cfg.CAFingerprint, "mistyped, or this is not the verifier")
+		e := agent.once(t, d, 1, w.Fingerprint, d.cfg.CAFingerprint, "mistyped, or this is not the verifier")
 		e.wantPrompt(t)
-		if w.get(agent.show(t, d).Device).ID != "" {
+		if w.Device(agent.show(t, d).Device).ID != "" {
 			t.Error("a device that does not trust the verifier is known to it")
 		}
 	})
@@ -145,8 +145,8 @@ func TestOnce(t *testing.T) {
 	})
 	t.Run("token used up", func(t *testing.T) {
 		var token struct{ Token string }
-		w.must(http.MethodPost, "/v1/tokens", map[string]any{"uses": 1}, &token)
-		first, second := w.device(w.ca, healthy(t)), w.device(w.ca, healthy(t))
+		w.Must(http.MethodPost, "/v1/tokens", map[string]any{"uses": 1}, &token)
+		first, second := w.device(w.CA, healthy(t)), w.device(w.CA, healthy(t))
 		first.cfg.Token, second.cfg.Token = token.Token, token.Token
 		agent.once(t, first, 0)
 		e := agent.once(t, second, 1, "token-used", "probity token create")
@@ -156,7 +156,7 @@ func TestOnce(t *testing.T) {
 		}
 	})
 	t.Run("token made up", func(t *testing.T) {
-		d := w.device(w.ca, healthy(t))
+		d := w.device(w.CA, healthy(t))
 		d.cfg.Token = "pbt1.default.0011223344556677." + strings.Repeat("A", 43)
 		agent.once(t, d, 1, "not accepted", "probity token create").wantPrompt(t)
 	})
@@ -164,13 +164,13 @@ func TestOnce(t *testing.T) {
 		d := w.device(nil, healthy(t))
 		d.id = agent.show(t, d).Device
 		agent.once(t, d, 1, "probity device approve "+d.id).wantPrompt(t)
-		w.must(http.MethodPost, "/v1/devices/"+d.id+"/approve", nil, nil)
+		w.Must(http.MethodPost, "/v1/devices/"+d.id+"/approve", nil, nil)
 		agent.once(t, d, 0)
 	})
 	t.Run("renewal withheld", func(t *testing.T) {
 		m := healthy(t)
 		m.Booted = remeasured(t, m.Booted, eventlogtest.BootLoader, nil)
-		d := w.device(w.ca, m)
+		d := w.device(w.CA, m)
 		agent.once(t, d, 3)
 		if err := os.RemoveAll(d.cfg.StateDir); err != nil { // without its certificate it has to ask for a new one
 			t.Fatal(err)
@@ -178,18 +178,18 @@ func TestOnce(t *testing.T) {
 		agent.once(t, d, 1, "renewal-withheld", "untrusted").wantPrompt(t)
 	})
 	t.Run("wrong configuration", func(t *testing.T) {
-		d := w.device(w.ca, healthy(t))
+		d := w.device(w.CA, healthy(t))
 		d.cfg.Verifier = "https://verifier.example"
 		agent.once(t, d, 2, "mqtts://HOST:PORT").wantPrompt(t)
 	})
 
 	// What waiting may mend is tried until the timeout; then the last obstacle is told.
-	w.stop()
+	w.Stop()
 	t.Run("verifier down", func(t *testing.T) {
-		fresh := w.device(w.ca, healthy(t))
+		fresh := w.device(w.CA, healthy(t))
 		for name, d := range map[string]*device{"enrolled": good, "new": fresh} {
 			e := agent.run(t, d, "run", "--once", "--timeout", "3s")
-			e.want(t, 1, "no verdict in time (timeout of 3s)", w.mqtt, "connection refused")
+			e.want(t, 1, "no verdict in time (timeout of 3s)", w.MQTT, "connection refused")
 			if e.took < 3*time.Second || e.took > 3*time.Second+prompt {
 				t.Errorf("%s: gave up after %s, want 3s", name, e.took)
 			}
