@@ -16,6 +16,9 @@ DEMO_PROGRAMS := swtpm swtpm_setup
 DEMO_PACKAGES := swtpm swtpm-tools
 PROGRAMS := $(DEMO_PROGRAMS) mosquitto gcc
 PACKAGES := $(DEMO_PACKAGES) mosquitto gcc libc6-dev
+# Machines that boot for real. What they boot is unpacked into a cache, never installed (verifier/e2e/boot/debian).
+BOOT_PROGRAMS := qemu-system-x86_64 qemu-system-aarch64 qemu-system-arm
+BOOT_PACKAGES := qemu-system-x86 qemu-system-arm
 
 # install PROGRAMS,PACKAGES: install the packages if one of the programs is missing.
 define install
@@ -34,11 +37,12 @@ BENCHTIME ?= 1s
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 .PHONY: deps
 deps: ## Install what is missing (apt-get, as root or through sudo)
 	@$(call install,$(PROGRAMS),$(PACKAGES))
+	@( $(call install,$(BOOT_PROGRAMS),$(BOOT_PACKAGES)) ) || echo "QEMU could not be installed: tests of real boots will be skipped"
 
 .PHONY: deps-demo
 deps-demo:
@@ -57,6 +61,11 @@ demo: deps-demo build ## Show the main job: devices enrol, attest, and the bad o
 .PHONY: test
 test: deps ## Run every test, with the race detector
 	@go test -race -timeout 15m ./...
+
+.PHONY: e2e-boot
+e2e-boot: deps ## Boot every machine for real under QEMU, attack it, and print the agent's footprint (CAPTURE=DIR: keep the logs)
+	@go test -v -count=1 -timeout 60m ./verifier/e2e/boot -args -all $(if $(CAPTURE),-capture $(abspath $(CAPTURE)))
+	@go test -v -count=1 -timeout 20m ./verifier/e2e/boot/machine -args -all
 
 .PHONY: check
 check: ## Formatting, vet, staticcheck, tidy modules, size of the agent

@@ -23,7 +23,7 @@ type role struct {
 }
 
 // machineName is the captured machine that all devices are: shim, GRUB and a kernel under Secure Boot, with an IMA list.
-const machineName = "grub-secure-boot"
+const machineName = "q35-grub"
 
 // cast returns the devices of the demo. testdata is the folder of the captured logs.
 func cast(testdata string) ([]role, error) {
