@@ -215,5 +215,6 @@ func (a *Agent) link(status func(string)) (*link.Link, error) {
 		return nil, err
 	}
 	cfg.Agent, cfg.Device, cfg.Attester, cfg.Log, cfg.OnStatus = a.version, a.device, a.report, a.log, status
+	cfg.Capturer = a.report
 	return link.New(cfg)
 }

@@ -36,7 +36,7 @@ type Config struct {
 	Identity      string        `koanf:"identity" doc:"what the device's identity rests on: \"tpm\", or \"software\" for a key on disk where there is no TPM"`
 	Root          string        `koanf:"root" doc:"directory under which sys, proc and dev of the host are found, such as /host in a container; the TPM is named by its own path"`
 	StateDir      string        `koanf:"state-dir" doc:"directory for the certificate and, with identity software, the key; it may be read-only with a TPM"`
-	Charter       string        `koanf:"charter" doc:"file in which the owner lists what may leave the device; none: everything"`
+	Charter       string        `koanf:"charter" doc:"file in which the owner lists what may leave the device; none: everything but the raw content of flash memory"`
 	MinInterval   time.Duration `koanf:"min-interval" doc:"shortest time between two reports, whatever the verifier asks for"`
 	Flash         Flash         `koanf:"flash"`
 	Tamper        []string      `koanf:"tamper" doc:"contacts of the enclosure, as NAME=CHIP:LINE:ACTIVE[:PULL], such as enclosure=gpiochip0:17:active-high: a GPIO line in /dev, open at that level; PULL is pull-up or pull-down"`

@@ -125,6 +125,10 @@ func (slowFlash) Regions() ([]byte, time.Duration, *proto.Unavailable) {
 	return nil, 0, &proto.Unavailable{Cause: proto.CausePending, Reason: "being read"}
 }
 
+func (slowFlash) Capture(context.Context, *proto.CaptureRequest, func(*proto.CaptureUp) error) (*proto.CaptureStatement, error) {
+	return nil, errors.New("being read")
+}
+
 // TestFlashDoesNotOutlastTheNonce: a report that waits for flash must leave the device while its nonce is fresh.
 func TestFlashDoesNotOutlastTheNonce(t *testing.T) {
 	m := newMachine(t)

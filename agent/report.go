@@ -38,6 +38,8 @@ type flashReader interface {
 	Wait(ctx context.Context, most time.Duration) bool
 	// Regions returns an encoded proto.Flash, nil where there is no flash, and the age of its oldest digest.
 	Regions() ([]byte, time.Duration, *proto.Unavailable)
+	// Capture sends raw bytes and returns what they are, without the boot id.
+	Capture(ctx context.Context, m *proto.CaptureRequest, send func(*proto.CaptureUp) error) (*proto.CaptureStatement, error)
 }
 
 // enclosure watches contacts; *collect.Tamper is one.
@@ -45,7 +47,7 @@ type enclosure interface {
 	Lines(ctx context.Context) []proto.TamperLine
 }
 
-// reporter makes evidence. It implements link.Attester.
+// reporter makes evidence, and captures. It implements link.Attester and link.Capturer.
 type reporter struct {
 	collect collector
 	charter *charter.Charter

@@ -30,6 +30,7 @@ type ShownRegion struct {
 	Bad         []ShownRange `json:"bad_blocks,omitempty"` // in the region
 	Chip        string       `json:"chip,omitempty"`       // JEDEC id, hexadecimal
 	Unavailable string       `json:"unavailable,omitempty"`
+	Content     bool         `json:"content_may_leave"` // the charter lets an operator have the raw bytes
 }
 
 // ShownRange is a range of bytes.
@@ -74,7 +75,7 @@ func (a *Agent) showFlash(ctx context.Context) (*ShownFlash, error) {
 	for _, r := range m.Regions {
 		shown := ShownRegion{
 			Name: r.Name, Source: r.Source, Offset: r.Offset, Length: r.Length, Digest: hex.EncodeToString(r.Digest), Chip: r.Chip,
-			Excluded: shownRanges(r.Excluded), Bad: shownRanges(r.Bad),
+			Excluded: shownRanges(r.Excluded), Bad: shownRanges(r.Bad), Content: a.report.charter.FlashContent(r.Name) == nil,
 		}
 		if r.Unavailable != nil {
 			shown.Unavailable = r.Unavailable.Error()
@@ -144,6 +145,9 @@ func (r ShownRegion) describe() string {
 	}
 	list("excluded", r.Excluded)
 	list("bad blocks", r.Bad)
+	if r.Content {
+		b.WriteString(", its raw bytes may leave if an operator asks for them")
+	}
 	return b.String()
 }
 

@@ -36,6 +36,12 @@ func TestCDDL(t *testing.T) {
 		Flash{},
 		FlashRegion{},
 		FlashRange{},
+		CaptureRequest{},
+		CaptureUp{},
+		CaptureStart{},
+		CapturePiece{},
+		CaptureEnd{},
+		CaptureStatement{},
 		Want{},
 		Chunk{},
 		Receipt{},
@@ -107,10 +113,10 @@ func TestSpecificationNamesEverything(t *testing.T) {
 	} {
 		want = append(want, "`"+string(c)+"`")
 	}
-	for _, tag := range []string{evidenceTag, softwareTag, tlsKeyTag, enrollTag} {
+	for _, tag := range []string{evidenceTag, softwareTag, tlsKeyTag, enrollTag, captureTag} {
 		want = append(want, strings.TrimSuffix(tag, "\x00"))
 	}
-	for _, n := range []int{MaxMessage, ChunkSize, MaxBootLog, MaxIMASegment, MaxPlatform, MaxClaims, MaxCertificate} {
+	for _, n := range []int{MaxMessage, ChunkSize, MaxBootLog, MaxIMASegment, MaxPlatform, MaxClaims, MaxCertificate, MaxCapture} {
 		want = append(want, strconv.Itoa(n))
 	}
 	for _, w := range want {

@@ -39,15 +39,18 @@ func fuzz[M any](f *testing.F) {
 	})
 }
 
-func FuzzState(f *testing.F)      { fuzz[State](f) }
-func FuzzChallenge(f *testing.F)  { fuzz[Challenge](f) }
-func FuzzEvidence(f *testing.F)   { fuzz[Evidence](f) }
-func FuzzClaims(f *testing.F)     { fuzz[Claims](f) }
-func FuzzFlash(f *testing.F)      { fuzz[Flash](f) }
-func FuzzWant(f *testing.F)       { fuzz[Want](f) }
-func FuzzChunk(f *testing.F)      { fuzz[Chunk](f) }
-func FuzzReceipt(f *testing.F)    { fuzz[Receipt](f) }
-func FuzzPlatform(f *testing.F)   { fuzz[Platform](f) }
-func FuzzHello(f *testing.F)      { fuzz[Hello](f) }
-func FuzzEnrollUp(f *testing.F)   { fuzz[EnrollUp](f) }
-func FuzzEnrollDown(f *testing.F) { fuzz[EnrollDown](f) }
+func FuzzState(f *testing.F)            { fuzz[State](f) }
+func FuzzChallenge(f *testing.F)        { fuzz[Challenge](f) }
+func FuzzEvidence(f *testing.F)         { fuzz[Evidence](f) }
+func FuzzClaims(f *testing.F)           { fuzz[Claims](f) }
+func FuzzFlash(f *testing.F)            { fuzz[Flash](f) }
+func FuzzWant(f *testing.F)             { fuzz[Want](f) }
+func FuzzChunk(f *testing.F)            { fuzz[Chunk](f) }
+func FuzzReceipt(f *testing.F)          { fuzz[Receipt](f) }
+func FuzzPlatform(f *testing.F)         { fuzz[Platform](f) }
+func FuzzHello(f *testing.F)            { fuzz[Hello](f) }
+func FuzzCaptureRequest(f *testing.F)   { fuzz[CaptureRequest](f) }
+func FuzzCaptureUp(f *testing.F)        { fuzz[CaptureUp](f) }
+func FuzzCaptureStatement(f *testing.F) { fuzz[CaptureStatement](f) }
+func FuzzEnrollUp(f *testing.F)         { fuzz[EnrollUp](f) }
+func FuzzEnrollDown(f *testing.F)       { fuzz[EnrollDown](f) }

@@ -17,6 +17,7 @@ func TestDomainTags(t *testing.T) {
 		"software":        {SoftwareMessage(q), join([]byte("probity/v1/software-evidence\x00"), q[:])},
 		"TLS key":         {TLSKeyQualifyingData(text), join([]byte("probity/v1/tls-key\x00"), text)},
 		"enrolment":       {EnrollMessage(nonce, text), join([]byte("probity/v1/software-enroll\x00"), nonce, inner[:])},
+		"capture":         {CaptureQualifyingData(nonce, text), join([]byte("probity/v1/capture\x00"), nonce, inner[:])},
 		"device id":       {Sum(text), sha256.Sum256(text)},
 	} {
 		if tt.got != tt.want {

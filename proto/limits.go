@@ -21,6 +21,8 @@ const (
 	MaxFlashRanges  = 64
 	// MaxTamperLines is the most tamper lines of one device.
 	MaxTamperLines = 8
+	// MaxCapture is the most bytes of flash in one capture. Larger regions are captured in parts.
+	MaxCapture = 64 << 20
 	// MaxClaims is the largest encoded claims map in bytes.
 	MaxClaims = 8 << 10
 	// MaxCertificate is the largest DER certificate in bytes, MaxCertificates the most in one message.
@@ -37,6 +39,8 @@ const (
 	maxPublic   = 1024
 	maxAttest   = 512
 	maxSig      = 600
+
+	maxStatement = 4 << 10
 )
 
 // Protocol constants.

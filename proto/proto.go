@@ -116,6 +116,7 @@ const (
 	softwareTag = "probity/v1/software-evidence\x00"
 	tlsKeyTag   = "probity/v1/tls-key\x00"
 	enrollTag   = "probity/v1/software-enroll\x00"
+	captureTag  = "probity/v1/capture\x00"
 )
 
 // QualifyingData binds claims to a nonce: SHA-256(tag || nonce || SHA-256(claims)). The TPM signs it as the quote's

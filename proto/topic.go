@@ -14,10 +14,12 @@ const (
 	UpEvidence    Leaf = "up/evidence"
 	UpBlob        Leaf = "up/blob"
 	UpState       Leaf = "up/state"
+	UpCapture     Leaf = "up/capture"
 	DownEnroll    Leaf = "dn/enroll"
 	DownChallenge Leaf = "dn/challenge"
 	DownWant      Leaf = "dn/want"
 	DownReceipt   Leaf = "dn/receipt"
+	DownCapture   Leaf = "dn/capture"
 	Result        Leaf = "result"
 )
 
@@ -62,7 +64,8 @@ func ParseAddress(topic string) (Address, error) {
 		return Address{}, fmt.Errorf("topic %q: not a device id: want %d lower-case hexadecimal digits", clip(topic), deviceIDSize)
 	}
 	switch l := Leaf(leaf); l {
-	case UpEnroll, UpEvidence, UpBlob, UpState, DownEnroll, DownChallenge, DownWant, DownReceipt, Result:
+	case UpEnroll, UpEvidence, UpBlob, UpState, UpCapture,
+		DownEnroll, DownChallenge, DownWant, DownReceipt, DownCapture, Result:
 		return Address{Tenant: tenant, Device: device, Leaf: l}, nil
 	}
 	return Address{}, fmt.Errorf("topic %q: unknown leaf %q", clip(topic), clip(leaf))

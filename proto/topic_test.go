@@ -7,7 +7,10 @@ import (
 
 var id = strings.Repeat("0123456789abcdef", 4)
 
-var leaves = []Leaf{UpEnroll, UpEvidence, UpBlob, UpState, DownEnroll, DownChallenge, DownWant, DownReceipt, Result}
+var leaves = []Leaf{
+	UpEnroll, UpEvidence, UpBlob, UpState, UpCapture,
+	DownEnroll, DownChallenge, DownWant, DownReceipt, DownCapture, Result,
+}
 
 func TestTopics(t *testing.T) {
 	for _, leaf := range leaves {

@@ -60,7 +60,8 @@ type Enrollment struct {
 	CertificateLifetime time.Duration `koanf:"certificate-lifetime" doc:"lifetime of device certificates; renewed only while the device is not untrusted"`
 }
 
-// Policy configures how evidence is appraised. See appraise.Policy.
+// Policy is the built-in policy: how evidence is appraised where no policy document was set, and what it does not say.
+// See appraise.Policy and package policy.
 type Policy struct {
 	Interval    time.Duration `koanf:"interval" doc:"how often a device reports; default: a third of stale-after"`
 	StaleAfter  time.Duration `koanf:"stale-after" doc:"silence after which a device is stale"`

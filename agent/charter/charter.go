@@ -1,12 +1,14 @@
 // Package charter is what the owner of a device permits to leave it: a local file that no verifier can change. What it
 // does not list stays on the device, and the evidence says so with the cause "not-allowed", for a verifier's policy to
-// judge. Without a charter everything may leave.
+// judge. Without a charter everything may leave that evidence has: measurements and descriptions. The raw content of flash
+// memory, which an operator may ask for, is more than that: it leaves only where a charter names it.
 //
 //	# /etc/probity/charter.yaml
 //	allow:
 //	  - boot-log
 //	  - ima
 //	  - flash              # digests, never content
+//	  - flash-content.bios # raw bytes of one region; "flash-content" stands for all. Needs flash
 //	  - tamper
 //	  - platform.model     # one field; "platform" stands for all
 //
@@ -24,11 +26,12 @@ import (
 	"github.com/probity-attest/probity/proto/daemon"
 )
 
-// Items that a charter can name, beside "platform." and a field.
+// Items that a charter can name, beside "platform." and a field, and "flash-content." and the name of a region.
 const (
 	bootLog  = "boot-log"
 	imaList  = "ima"
 	flash    = "flash"
+	content  = "flash-content"
 	tamper   = "tamper"
 	platform = "platform"
 )
@@ -53,12 +56,12 @@ var fields = map[string]func(*proto.Platform){
 	"devices":          func(p *proto.Platform) { p.Devices = nil },
 }
 
-// Charter says what may leave. A nil Charter allows everything.
+// Charter says what may leave. A nil Charter allows everything but the raw content of flash memory.
 type Charter struct{ allow map[string]bool }
 
-// Items returns every name that a charter may list.
+// Items returns every name that a charter may list, apart from those of single flash regions.
 func Items() []string {
-	out := []string{bootLog, imaList, flash, tamper, platform}
+	out := []string{bootLog, imaList, flash, content, tamper, platform}
 	for f := range fields {
 		out = append(out, platform+"."+f)
 	}
@@ -82,15 +85,21 @@ func Load(file string) (*Charter, error) {
 		return nil, fmt.Errorf("charter %s: no list \"allow\": write \"allow: []\" if nothing may leave", file)
 	}
 	known := Items()
-	c := &Charter{allow: map[string]bool{}}
+	c, raw := &Charter{allow: map[string]bool{}}, false
 	for _, item := range doc.Allow {
-		if !slices.Contains(known, item) {
+		region, isRegion := strings.CutPrefix(item, content+".")
+		if !slices.Contains(known, item) && (!isRegion || region == "") {
 			return nil, fmt.Errorf("charter %s: unknown item %q%s", file, item, daemon.DidYouMean(item, known))
 		}
 		if c.allow[item] {
 			return nil, fmt.Errorf("charter %s: item %q is listed twice", file, item)
 		}
 		c.allow[item] = true
+		raw = raw || isRegion || item == content
+	}
+	if raw && !c.allow[flash] {
+		return nil, fmt.Errorf("charter %s: %s without %s: who may have the bytes may have their digest: list both, or none",
+			file, content, flash)
 	}
 	return c, nil
 }
@@ -103,6 +112,16 @@ func (c *Charter) IMA() *proto.Unavailable { return c.item(imaList) }
 
 // Flash returns nil if digests of flash regions, with names and places, may leave.
 func (c *Charter) Flash() *proto.Unavailable { return c.item(flash) }
+
+// FlashContent returns nil if the raw bytes of a flash region may leave. Without a charter they may not.
+func (c *Charter) FlashContent(region string) *proto.Unavailable {
+	if c != nil && (c.allow[content] || c.allow[content+"."+region]) {
+		return nil
+	}
+	return &proto.Unavailable{
+		Cause: proto.CauseNotAllowed, Reason: "the owner's charter does not list " + content + " or " + content + "." + region,
+	}
+}
 
 // Tamper returns nil if the state of tamper lines may leave.
 func (c *Charter) Tamper() *proto.Unavailable { return c.item(tamper) }
@@ -141,7 +160,7 @@ func (c *Charter) Platform(p proto.Platform) (proto.Platform, *proto.Unavailable
 // String names what may leave.
 func (c *Charter) String() string {
 	if c == nil {
-		return "everything"
+		return "everything but the raw content of flash memory"
 	}
 	if len(c.allow) == 0 {
 		return "nothing beyond identity, boot id and PCRs"

@@ -104,7 +104,7 @@ func TestNoCharter(t *testing.T) {
 		t.Fatalf("Load of nothing = %v, %v", c, err)
 	}
 	p, un := c.Platform(full())
-	if diff := cmp.Diff(full(), p); diff != "" || un != nil || c.BootLog() != nil || c.IMA() != nil || c.Flash() != nil || c.Tamper() != nil || c.String() != "everything" {
+	if diff := cmp.Diff(full(), p); diff != "" || un != nil || c.BootLog() != nil || c.IMA() != nil || c.Flash() != nil || c.Tamper() != nil || c.FlashContent("bios") == nil || c.String() != "everything but the raw content of flash memory" {
 		t.Errorf("no charter withholds something: %s %v", diff, un)
 	}
 }
@@ -129,5 +129,46 @@ func TestMistakes(t *testing.T) {
 	}
 	if _, err := Load("/nonexistent"); err == nil {
 		t.Error("a charter that is named but missing allows everything")
+	}
+}
+
+func TestFlashContent(t *testing.T) {
+	for _, tt := range []struct {
+		allow string
+		want  string // regions of bios and "u boot/x" whose content may leave
+	}{
+		{"flash", ""},
+		{"flash, flash-content", "bios u boot/x"},
+		{"flash, flash-content.bios", "bios"},
+		{"flash-content.bios, flash, \"flash-content.u boot/x\"", "bios u boot/x"},
+		{"flash, flash-content.bio, flash-content.bios2, flash-content.BIOS", ""},
+	} {
+		c, err := load(t, "allow: ["+tt.allow+"]")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, region := range []string{"bios", "u boot/x"} {
+			un := c.FlashContent(region)
+			if un == nil {
+				got = append(got, region)
+			} else if un.Cause != proto.CauseNotAllowed || !strings.Contains(un.Reason, region) {
+				t.Errorf("%s: FlashContent(%s) = %v", tt.allow, region, un)
+			}
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%s: content of %q may leave, want %q", tt.allow, got, tt.want)
+		}
+	}
+	for content, want := range map[string]string{
+		"allow: [flash-content]":                           "without flash",
+		"allow: [ima, flash-content.x]":                    "without flash",
+		"allow: [flash, flash-content.]":                   "unknown item",
+		"allow: [flash, flash-contnet]":                    `did you mean "flash-content"?`,
+		"allow: [flash, flash-content.x, flash-content.x]": "twice",
+	} {
+		if c, err := load(t, content); err == nil || c != nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Load of %q = %v, %v, want %q in the error", content, c, err, want)
+		}
 	}
 }

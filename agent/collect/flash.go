@@ -55,6 +55,8 @@ type Flash struct {
 	regions []*region  // in ascending order of name; nil: not known yet
 	asked   bool       // somebody has called Regions
 	told    string     // what it returned last
+
+	captured region // is busy while raw bytes are read
 }
 
 // flashMachine finds and opens flash; flash.Machine is one.

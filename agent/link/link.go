@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/probity-attest/probity/proto"
@@ -39,6 +40,13 @@ type Device interface {
 type Attester interface {
 	// Report answers a challenge that passed proto's checks.
 	Report(ctx context.Context, c *proto.Challenge) (*Report, error)
+}
+
+// Capturer reads raw bytes of flash memory for an operator.
+type Capturer interface {
+	// Capture answers a request that passed proto's checks: it sends a start, the pieces and the end. send waits until the
+	// message before is on its way; messages need no nonce. An error that is a *proto.Unavailable says why it is refused.
+	Capture(ctx context.Context, m *proto.CaptureRequest, send func(*proto.CaptureUp) error) error
 }
 
 // Report is evidence on its way.
@@ -69,6 +77,7 @@ type Config struct {
 
 	Device       Device
 	Attester     Attester
+	Capturer     Capturer     // nil: requests for raw bytes of flash are ignored
 	Certificates Certificates // nil: the certificate is kept in memory
 
 	Log       *slog.Logger         // nil: discard
@@ -89,6 +98,9 @@ type Link struct {
 	soon    chan struct{}  // ReportSoon was called
 	working sync.WaitGroup // the goroutine that makes a report
 	watch   watch
+
+	capturing atomic.Pointer[proto.CaptureRequest] // nil: no capture runs
+	captureAt time.Time                            // before which no other begins
 
 	certificate *tls.Certificate // nil until enrolled
 	tenant      string

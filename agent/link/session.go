@@ -22,11 +22,19 @@ type session struct {
 	enroll    *exchange // a renewal in progress
 	enrollOut publication
 	enrollBy  time.Time // when the renewal is given up
+
+	captures    context.Context // of captures: ends with the connection
+	captureNext *proto.CaptureRequest
+	pieces      chan publication
+	captureOut  publication // taken from pieces
 }
 
 // session runs one connection until it breaks or ctx ends.
 func (l *Link) session(ctx context.Context, c *connection) error {
-	s := &session{Link: l, conn: c, stopTimer: func() {}}
+	s := &session{Link: l, conn: c, stopTimer: func() {}, pieces: make(chan publication)}
+	var end func()
+	s.captures, end = context.WithCancel(ctx)
+	defer end()
 	defer func() { s.stopTimer() }()
 	l.talk.connected(l.cfg.Clock.Now())
 	for {
@@ -53,6 +61,7 @@ func (s *session) act(ctx context.Context) error {
 	if m := s.talk.begin(now); m != nil {
 		s.makeReport(ctx, m)
 	}
+	s.beginCapture(now)
 	for s.inflight == nil {
 		p := s.enrollOut
 		s.enrollOut = publication{}
@@ -65,6 +74,9 @@ func (s *session) act(ctx context.Context) error {
 				s.cfg.Log.Warn("not sent", "reason", err)
 				continue
 			}
+		}
+		if p.leaf == "" { // nothing else is to be said
+			p, s.captureOut = s.captureOut, publication{}
 		}
 		if p.leaf == "" {
 			return nil
@@ -81,6 +93,10 @@ func (s *session) await(ctx context.Context) error {
 	var acknowledged <-chan struct{}
 	if s.inflight != nil {
 		acknowledged = s.inflight.Done()
+	}
+	pieces := s.pieces
+	if s.captureOut.leaf != "" {
+		pieces = nil
 	}
 	timer, stop := s.timer()
 	defer stop()
@@ -102,6 +118,7 @@ func (s *session) await(ctx context.Context) error {
 		return s.reported(r)
 	case <-s.soon:
 		s.talk.hasten(s.cfg.Clock.Now())
+	case s.captureOut = <-pieces:
 	case m := <-s.conn.inbox:
 		return s.receive(ctx, m)
 	case <-timer:
@@ -118,6 +135,9 @@ func (s *session) timer() (<-chan time.Time, func()) {
 	}
 	if at.IsZero() || renew.Before(at) {
 		at = renew
+	}
+	if s.captureNext != nil && s.capturing.Load() == nil && s.captureAt.Before(at) {
+		at = s.captureAt
 	}
 	return s.cfg.Clock.After(max(0, at.Sub(s.cfg.Clock.Now())))
 }
@@ -163,6 +183,11 @@ func (s *session) receive(ctx context.Context, m message) error {
 		var r proto.Receipt
 		if err = proto.Decode(m.payload, &r); err == nil {
 			return s.receipt(now, &r)
+		}
+	case proto.DownCapture:
+		var r proto.CaptureRequest
+		if err = proto.Decode(m.payload, &r); err == nil {
+			err = s.capture(&r)
 		}
 	case proto.DownEnroll:
 		err = s.renewal(ctx, now, m.payload)

@@ -20,6 +20,7 @@ import (
 //	    exclude:                 # bytes that differ from device to device, from the region's start
 //	      - offset: 0x40000
 //	        length: 256KiB
+//	        reason: NVRAM variables  # optional here; a manifest states it
 //
 // Numbers are bytes, decimal or hexadecimal with 0x; a decimal one may have the unit KiB, MiB or GiB.
 type Layout struct {
@@ -111,8 +112,11 @@ func (l *Layout) YAML() []byte {
 		if len(r.Exclude) > 0 {
 			b.WriteString("    exclude:\n")
 		}
-		for _, x := range r.Exclude {
+		for i, x := range r.Exclude {
 			fmt.Fprintf(&b, "      - offset: %#x\n        length: %#x\n", x.Offset, x.Length)
+			if i < len(r.Reasons) && r.Reasons[i] != "" {
+				fmt.Fprintf(&b, "        reason: %s\n", strconv.Quote(r.Reasons[i]))
+			}
 		}
 	}
 	return []byte(b.String())

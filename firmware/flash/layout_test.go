@@ -27,6 +27,7 @@ regions:
       - {offset: 0, length: 4 KiB}
       - offset: 0x2000
         length: 6
+        reason: "MAC address: \"eth0\""
   - name: rest
     source: "mtd:mtd0"
     offset: 576KiB
@@ -38,7 +39,7 @@ regions:
 
 var goodRegions = []Region{
 	{Name: "u-boot", Source: Source{MTD, "mtd0"}, Length: 512 << 10},
-	{Name: "u-boot-env", Source: Source{MTD, "mtd0"}, Offset: 0x80000, Length: 0x10000, Exclude: []Range{{0, 4096}, {0x2000, 6}}},
+	{Name: "u-boot-env", Source: Source{MTD, "mtd0"}, Offset: 0x80000, Length: 0x10000, Exclude: []Range{{0, 4096}, {0x2000, 6}}, Reasons: []string{"", `MAC address: "eth0"`}},
 	{Name: "rest", Source: Source{MTD, "mtd0"}, Offset: 0x90000},
 	{Name: "0.1", Source: Source{Block, "/dev/mmcblk0boot0"}},
 	{Name: "modem", Source: Source{File, "/lib/firmware/*.bin"}},
@@ -105,6 +106,9 @@ func TestParseLayoutRefuses(t *testing.T) {
 		"exclude outside": {
 			region("    length: 8\n    exclude:\n    - {offset: 0, length: 1}\n    - {offset: 5, length: 4}\n"),
 			"regions[0].exclude[1]", "outside the region", 7,
+		},
+		"exclude reason": {
+			region("    exclude:\n    - {offset: 5, length: 1, reason: \"a\\nb\"}\n"), "regions[0].exclude[0].reason", "printed", 5,
 		},
 		"exclude all":  {region("    length: 8\n    exclude: [{offset: 0, length: 8}]\n"), "regions[0].exclude", "nothing is left", 5},
 		"exclude typo": {region("    exclude:\n    - {ofset: 5, length: 1}\n"), "regions[0].exclude[0]", `did you mean "offset"?`, 5},

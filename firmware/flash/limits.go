@@ -11,6 +11,8 @@ const (
 	// MaxName is the longest name of a region in a layout in bytes, MaxExpandedName that of one that a pattern matched.
 	MaxName         = 64
 	MaxExpandedName = 255
+	// MaxReason is the longest reason of an excluded range in bytes.
+	MaxReason = 255
 	// MaxSource is the longest text form of a source in bytes.
 	MaxSource = 255
 )

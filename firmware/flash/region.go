@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Range is a range of bytes in a region.
@@ -29,6 +31,9 @@ type Region struct {
 	// Exclude lists what differs from one device to the next by design, such as NVRAM and MAC addresses, in ascending
 	// order and apart from each other. Hash takes these bytes for 0xff and does not read them.
 	Exclude []Range
+	// Reasons say why each range of Exclude differs, for people who read a manifest: "NVRAM variables". Nil, or as many
+	// as there are ranges, "" where none is stated.
+	Reasons []string
 }
 
 // Valid checks everything about a region that can be told without its source.
@@ -128,6 +133,17 @@ func validName(name string) error {
 		return fmt.Errorf("name %q: want letters, digits and . _ - + @ or space", name)
 	case !strings.ContainsRune(alphanumeric, rune(name[0])) || name[len(name)-1] == ' ':
 		return fmt.Errorf("name %q: want a letter or digit first and no space last", name)
+	}
+	return nil
+}
+
+// validReason checks a reason: one printable line.
+func validReason(s string) error {
+	switch {
+	case s == "" || len(s) > MaxReason:
+		return fmt.Errorf("want 1 to %d bytes of text", MaxReason)
+	case !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return fmt.Errorf("%q: has characters that can not be printed", s)
 	}
 	return nil
 }

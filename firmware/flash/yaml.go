@@ -205,7 +205,7 @@ func parseRegion(f field) (r Region, keys map[string]field, err error) {
 		return r, nil, err
 	}
 	if x, ok := keys["exclude"]; ok {
-		if r.Exclude, err = parseExclude(x); err != nil {
+		if r.Exclude, r.Reasons, err = parseExclude(x); err != nil {
 			return r, nil, err
 		}
 	}
@@ -233,32 +233,55 @@ func valid(r Region, keys map[string]field) error {
 	return list[exclude.index].fail("%s", exclude.detail)
 }
 
-func parseExclude(f field) ([]Range, error) {
+// parseExclude reads excluded ranges and their reasons, which are nil if there are none at all.
+func parseExclude(f field) ([]Range, []string, error) {
 	list, err := f.list(MaxRanges)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var out []Range
-	for _, item := range list {
-		keys, err := item.mapping("offset", "length")
+	var reasons []string
+	for i, item := range list {
+		x, reason, err := parseRange(item)
 		if err != nil {
-			return nil, err
-		}
-		for _, need := range []string{"offset", "length"} {
-			if _, ok := keys[need]; !ok {
-				return nil, item.fail("want the key %s", need)
-			}
-		}
-		var x Range
-		if x.Offset, err = number(keys, "offset", 0); err != nil {
-			return nil, err
-		}
-		if x.Length, err = number(keys, "length", 1); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		out = append(out, x)
+		if reason != "" {
+			if reasons == nil {
+				reasons = make([]string, len(list))
+			}
+			reasons[i] = reason
+		}
 	}
-	return out, nil
+	return out, reasons, nil
+}
+
+func parseRange(f field) (x Range, reason string, err error) {
+	keys, err := f.mapping("offset", "length", "reason")
+	if err != nil {
+		return x, "", err
+	}
+	for _, need := range []string{"offset", "length"} {
+		if _, ok := keys[need]; !ok {
+			return x, "", f.fail("want the key %s", need)
+		}
+	}
+	if x.Offset, err = number(keys, "offset", 0); err != nil {
+		return x, "", err
+	}
+	if x.Length, err = number(keys, "length", 1); err != nil {
+		return x, "", err
+	}
+	if r, ok := keys["reason"]; ok {
+		if reason, err = r.text(); err != nil {
+			return x, "", err
+		}
+		if err := validReason(reason); err != nil {
+			return x, "", r.fail("%v", err)
+		}
+	}
+	return x, reason, nil
 }
 
 // number returns the number of bytes at a key, which is at least least if it is there at all.

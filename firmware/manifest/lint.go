@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 
@@ -94,7 +95,7 @@ func (l *linter) register(p *PCR) {
 	case p.Index >= 16:
 		l.warn("pcr-resettable", at, "Software can reset it: what is in it proves nothing.")
 	}
-	if len(p.Values) > 0 && len(p.Events) == 0 {
+	if len(p.Values) > 0 && len(p.Events) == 0 && !untouched(p) {
 		l.warn("value-without-events", at, "It has a value but no events: a difference can't be explained. List the events.")
 	}
 	if p.Coverage != Complete && codePCRs.Has(p.Index) {
@@ -105,6 +106,18 @@ func (l *linter) register(p *PCR) {
 		l.warn("no-reason", at, "Coverage is %s without a note that says why.", p.Coverage)
 	}
 	l.events(p, at)
+}
+
+// untouched reports whether a PCR must have the value that it starts with: nothing is measured into it.
+func untouched(p *PCR) bool {
+	for _, v := range p.Values {
+		for _, d := range v {
+			if len(bytes.Trim(d.Value, "\x00")) > 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (l *linter) events(p *PCR, at string) {

@@ -41,6 +41,7 @@ func TestLint(t *testing.T) {
 		{[]string{"code-incomplete PCR 4"}, func(m *Manifest) { m.PCRs[1].Index = 4 }},
 		{[]string{"no-reason PCR 1"}, func(m *Manifest) { m.PCRs[1].Note = "" }},
 		{[]string{"value-without-events PCR 1"}, func(m *Manifest) { m.PCRs[1].Values = []Digests{both("x")} }},
+		{nil, func(m *Manifest) { m.PCRs[1].Values = []Digests{{{Algorithm: pcr.SHA256, Value: make([]byte, 32)}}} }},
 		{[]string{"nothing-required PCR 0"}, func(m *Manifest) { event(m, 0).Required = false }},
 		{nil, func(m *Manifest) { event(m, 0).Required, m.PCRs[0].Values = false, []Digests{both("x")} }},
 		{[]string{"bank-missing PCR 0"}, func(m *Manifest) { event(m, 0).Digests = event(m, 0).Digests[:1] }},

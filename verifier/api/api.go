@@ -95,6 +95,12 @@ func New(c Config) (http.Handler, error) {
 	s.registerHistory(doc)
 	s.registerBaselines(doc)
 	s.registerTokens(doc)
+	s.registerPolicy(doc)
+	s.registerCaptures(doc)
+	s.registerVendors(doc)
+	s.registerManifests(doc)
+	s.registerDenyList(doc)
+	s.registerOutliers(doc)
 	s.registerService(doc)
 	spec, err := json.Marshal(doc.OpenAPI())
 	if err != nil {
@@ -133,8 +139,8 @@ type empty struct{}
 func register[I, O any](s *server, doc huma.API, op huma.Operation,
 	h func(ctx context.Context, p principal, in *I) (*O, error),
 ) {
-	op.MaxBodyBytes = maxBody
-	op.BodyReadTimeout = readTimeout
+	op.MaxBodyBytes = bodyLimit(op.Method + " " + op.Path)
+	op.BodyReadTimeout = readTimeout + uploadTime(op.Method+" "+op.Path)
 	if open[op.Method+" "+op.Path] {
 		op.Security = []map[string][]string{}
 	}

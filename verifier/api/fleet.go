@@ -22,6 +22,18 @@ type Fleet interface {
 	CreateBaseline(ctx context.Context, tenant string, spec fleet.BaselineSpec, actor string) (fleet.NewBaseline, error)
 	// RetireReference takes reference values out of force.
 	RetireReference(ctx context.Context, tenant, name, actor string) error
+	Publications
+	// Policy returns a version of the policy document, for 0 the one in force.
+	Policy(ctx context.Context, tenant string, version int64) (fleet.Policy, error)
+	// SetPolicy puts a document in force after the version named; another one in force is store.ErrConflict, a document
+	// that is wrong a *policy.Error.
+	SetPolicy(ctx context.Context, tenant string, text []byte, after int64, actor string) (fleet.Policy, error)
+	// TestPolicy says what a document would change; one that is wrong is a *policy.Error. It records nothing.
+	TestPolicy(ctx context.Context, tenant string, text []byte, spec fleet.PolicyTestSpec) (fleet.PolicyTest, error)
+	// AskCapture asks a device for raw bytes of its flash memory, or is refused.
+	AskCapture(ctx context.Context, tenant string, spec fleet.CaptureSpec, actor string) (store.Capture, error)
+	// RemoveCapture deletes a capture with its bytes; the event says why.
+	RemoveCapture(ctx context.Context, tenant, device string, seq int64, why, actor string) error
 }
 
 var _ Fleet = (*fleet.Fleet)(nil)

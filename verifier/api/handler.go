@@ -32,12 +32,12 @@ func newRequest() request {
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	req := newRequest()
-	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestKey{}, req), handleTimeout)
+	route := s.route(r)
+	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestKey{}, req), handleTimeout+uploadTime(route))
 	defer cancel()
 	r = r.WithContext(ctx)
 	out := &recorder{ResponseWriter: w}
 	secure(out.Header(), req)
-	route := s.route(r)
 	defer func() {
 		if v := recover(); v != nil {
 			s.Log.Error("request panicked", "request", req.id, "route", route, "panic", v, "stack", string(debug.Stack()))
@@ -69,8 +69,13 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route string) {
 		}
 		r = r.WithContext(withPrincipal(r.Context(), p))
 	}
+	if more := uploadTime(route); more > 0 { // only for those who may
+		c, now := http.NewResponseController(w), time.Now()
+		_ = c.SetReadDeadline(now.Add(readTimeout + more)) // without deadlines, as in tests, none is missed
+		_ = c.SetWriteDeadline(now.Add(writeTimeout + more))
+	}
 	// Twice the limit: the router's own check answers better where it applies.
-	r.Body = http.MaxBytesReader(w, r.Body, 2*maxBody)
+	r.Body = http.MaxBytesReader(w, r.Body, 2*bodyLimit(route))
 	s.mux.ServeHTTP(w, r)
 }
 

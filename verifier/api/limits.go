@@ -1,10 +1,15 @@
 package api
 
-import "time"
+import (
+	"time"
+
+	"github.com/probity-attest/probity/firmware/manifest"
+	"github.com/probity-attest/probity/verifier/policy"
+)
 
 // Limits on what clients may ask and how long they may take.
 const (
-	maxBody       = 16 << 10 // bytes of a request body
+	maxBody       = 16 << 10 // bytes of a request body, except for largeBodies
 	maxHeader     = 16 << 10 // bytes of a request's header
 	maxPage       = 500      // entries of one page
 	maxCandidates = 10       // devices named in the answer to an ambiguous name
@@ -17,6 +22,27 @@ const (
 	maxConnsHost  = 64       // connections at once from one address
 	refusalsLog   = 5        // refused credentials a second that the log tells of
 )
+
+// largeBodies are the routes that take more than maxBody, in bytes.
+var largeBodies = map[string]int64{
+	"PUT /v1/policy":       4 * policy.MaxDocument, // JSON escapes line ends and quotes
+	"POST /v1/policy/test": 4 * policy.MaxDocument,
+	"POST /v1/manifests":   manifest.MaxSize,
+	"POST /v1/dry-runs":    manifest.MaxSize,
+}
+
+// bodyLimit returns the most bytes of a request body that a route takes.
+func bodyLimit(route string) int64 {
+	return max(maxBody, largeBodies[route])
+}
+
+// uploadRate is how fast a large body must come, in bytes a second.
+const uploadRate = 256 << 10
+
+// uploadTime returns how much longer than others a route waits for its body.
+func uploadTime(route string) time.Duration {
+	return time.Duration(largeBodies[route]/uploadRate) * time.Second
+}
 
 // A client that takes longer is cut off: none may hold what others need.
 const (

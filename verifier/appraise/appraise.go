@@ -56,6 +56,7 @@ type Input struct {
 	Record         Record
 	References     *reference.Set
 	Policy         *Policy
+	Rules          Rules // of the policy document; nil: none
 	Now            time.Time
 	// Content returns the bytes that have a digest, false where the verifier does not have them.
 	Content func(proto.Digest) ([]byte, bool)
@@ -107,10 +108,12 @@ type authentic struct {
 //  6. PCR values against the quoted digest
 //  7. strength of the PCR bank; TPM clock, reset and restart counters
 //  8. boot log: rules, replay against the quoted PCRs
-//  9. boot events and PCRs against reference values, Secure Boot
-//  10. IMA: prefix replay to PCR 10, boot aggregate, files against reference values
+//  9. boot events and PCRs against deny-lists and reference values: of the documents in force, else of those that tell of
+//     a rollback or of a period that is over; endorsers; Secure Boot
+//  10. IMA: prefix replay to PCR 10, boot aggregate, files against deny-lists and reference values
 //  11. identity level
-//  12. flash regions: place, excluded ranges and digests against reference values, age, changes that no reference covers
+//  12. flash regions: deny-lists, place, excluded ranges and digests against reference values, chosen as in 9; growth of
+//     excluded ranges between versions, age, changes that no reference covers
 //  13. hardware inventory against reference values
 //  14. tamper lines, also those that reference values have and the device does not tell of
 //
@@ -126,7 +129,7 @@ func Appraise(in Input) (Outcome, error) {
 		next: Record{NonceAt: in.Nonce.IssuedAt().UnixNano(), BootID: a.Claims.BootID},
 	}
 	ap.platform()
-	ap.model = in.References.For(ap.next.Vendor, ap.next.Model)
+	ap.model = in.References.For(ap.next.Vendor, ap.next.Model).At(in.Now)
 	ap.strength = result.Strengths{
 		Identity: result.SelfAsserted, Boot: result.None, Runtime: result.None, Flash: result.None, Platform: result.None,
 	}

@@ -21,6 +21,7 @@ type bootVerdict struct {
 	values    func() map[string]string // of the PCRs: decimal index, hexadecimal value
 	reference string                   // document that the boot was compared with; empty: there was none
 	compiled  *reference.Compiled
+	files     []*reference.Compiled // documents that say which files may run, the one that the boot fits first
 }
 
 // boot judges the boot log and the PCRs that it explains.
@@ -81,7 +82,7 @@ func valuesDigest(b *pcr.Bank, s pcr.Selection) [sha256.Size]byte {
 
 // Boot judges a boot log against quoted PCR values and a model's references as Appraise does when it sees a log for the
 // first time. The values must be those of a quote that was verified, without IMA's PCR.
-func Boot(quotedPCRs *pcr.Bank, log []byte, m *reference.Model, p *Policy) []result.Finding {
+func Boot(quotedPCRs *pcr.Bank, log []byte, m *reference.View, p *Policy) []result.Finding {
 	return judgeBoot(quotedPCRs, log, nil, m, p).findings
 }
 
@@ -89,27 +90,37 @@ func Boot(quotedPCRs *pcr.Bank, log []byte, m *reference.Model, p *Policy) []res
 type bootJudge struct {
 	bank     *pcr.Bank
 	policy   *Policy
+	model    *reference.View
 	verified *eventlog.Verified // nil: no log, or one that is not genuine
 	byPCR    *[pcr.Count][]*eventlog.Event
+	slots    map[*eventlog.Event]string
+	quick    bool          // only finding out which document fits best
 	failed   pcr.Selection // PCRs that the log fails to explain
 	findings []result.Finding
 }
 
 // judgeBoot compares a boot with a model's reference values. An unavailable, malformed or false log is a finding, and
 // the PCR values are compared all the same.
-func judgeBoot(bank *pcr.Bank, log []byte, un *proto.Unavailable, m *reference.Model, p *Policy) *bootVerdict {
-	j := &bootJudge{bank: bank, policy: p}
+func judgeBoot(bank *pcr.Bank, log []byte, un *proto.Unavailable, m *reference.View, p *Policy) *bootVerdict {
+	j := &bootJudge{bank: bank, policy: p, model: m}
 	j.log(log, un)
+	j.denied()
 	best := j.choose(m)
 	if best != nil {
-		j.compare(best)
+		j.findings = append(j.findings, standing(m, best, p, result.Boot)...)
+		if best.Kind == reference.KindManifest {
+			j.compareManifest(best)
+		} else {
+			j.compare(best)
+		}
+		j.required(best)
 	} else if j.verified != nil {
 		for _, i := range j.verified.Unlogged().Indices() {
 			j.unlogged(i)
 		}
 	}
 	j.secureBoot(best)
-	v := &bootVerdict{findings: j.findings, values: sync.OnceValue(bank.Strings)}
+	v := &bootVerdict{findings: j.findings, values: sync.OnceValue(bank.Strings), files: withFiles(m, best, p)}
 	if best != nil {
 		v.reference, v.compiled = best.Name, best
 	}
@@ -176,36 +187,6 @@ func (j *bootJudge) events(i int) []*eventlog.Event {
 		}
 	}
 	return j.byPCR[i]
-}
-
-// choose returns the alternative of the model, in the quoted bank, that the boot differs least from.
-func (j *bootJudge) choose(m *reference.Model) *reference.Compiled {
-	var best *reference.Compiled
-	least := 0
-	for _, c := range m.Alternatives() {
-		if c.Bank != j.bank.Algorithm() {
-			continue
-		}
-		if d := j.distance(c); best == nil || d < least {
-			best, least = c, d
-		}
-	}
-	return best
-}
-
-// distance counts the PCRs that differ; those that only are reported weigh less.
-func (j *bootJudge) distance(c *reference.Compiled) int {
-	d := 0
-	for _, i := range j.bank.Present().Indices() {
-		switch r := c.Register(i); {
-		case r == nil, string(r.Value) == string(j.bank.Value(i)):
-		case r.ReportOnly:
-			d++
-		default:
-			d += pcr.Count
-		}
-	}
-	return d
 }
 
 // compare tells what differs from one alternative.
@@ -341,9 +322,7 @@ func describe(e *eventlog.Event) string {
 
 // secureBoot applies the policy for Secure Boot.
 func (j *bootJudge) secureBoot(c *reference.Compiled) {
-	wanted := j.policy.SecureBoot == Required ||
-		j.policy.SecureBoot == Reference && c != nil && c.Secure != nil && *c.Secure
-	if !wanted {
+	if !j.policy.wantsSecureBoot(c) {
 		return
 	}
 	state := eventlog.SecureBootUnknown
@@ -357,6 +336,17 @@ func (j *bootJudge) secureBoot(c *reference.Compiled) {
 	case eventlog.SecureBootUnknown:
 		j.find("secure-boot-unknown", component, "on", "not proved")
 	}
+}
+
+// wantsSecureBoot reports whether Secure Boot must be on for a device that is compared with c, which may be nil.
+func (p *Policy) wantsSecureBoot(c *reference.Compiled) bool {
+	return p.SecureBoot == Required || p.SecureBoot == Reference && c != nil && c.Secure != nil && *c.Secure
+}
+
+// secureBootTold reports whether secureBoot finds that Secure Boot is not on as it must be.
+func (j *bootJudge) secureBootTold(c *reference.Compiled) bool {
+	state, _ := j.verified.SecureBoot()
+	return j.policy.wantsSecureBoot(c) && state != eventlog.SecureBootOn
 }
 
 func decodeHex(s string) ([]byte, error) {

@@ -27,14 +27,14 @@ type appraisal struct {
 	booted    *bootVerdict
 	covered   map[result.Submod]bool // which submodules there were references for
 	basedOn   string                 // references and policy
-	model     *reference.Model       // what is known of the device's model; nil: nothing
+	model     *reference.View        // what counts of the device's model; nil: nothing is known
 	strength  result.Strengths
 	parts     []*partVerdict // judged flash and inventory
 	regions   []result.Region
 }
 
 // basis names the references and the policy of this appraisal.
-func (ap *appraisal) basis(m *reference.Model) string {
+func (ap *appraisal) basis(m *reference.View) string {
 	if ap.basedOn == "" {
 		ap.basedOn = basis(m, ap.in.Policy)
 	}
@@ -147,13 +147,13 @@ func (ap *appraisal) bank() {
 }
 
 // strongOnly reports whether there are PCR reference values of the model, and all of them are in banks that carry trust.
-func strongOnly(m *reference.Model) bool {
+func strongOnly(m *reference.View) bool {
 	strong := false
 	for _, c := range m.Alternatives() {
 		if c.Bank != 0 && !c.Bank.Trusted() {
 			return false
 		}
-		strong = strong || c.Bank != 0
+		strong = strong || c.PCRs() != 0 // a manifest has none but strong banks
 	}
 	return strong
 }
@@ -178,22 +178,10 @@ func (ap *appraisal) identity() {
 // conclude makes the result of all findings.
 func (ap *appraisal) conclude() result.Result {
 	in, ev := &ap.in, ap.evidence
-	sortFindings(ap.found)
-	found := ap.found
-	if len(found) > maxFindings {
-		found = found[:maxFindings]
-	}
-	for i := range found {
-		found[i].FirstSeen = in.Record.since(&ap.next, &found[i], in.Now)
-		if found[i].Nearest == "" {
-			found[i].Nearest = ap.nearest(&found[i])
-		}
-	}
 	r := result.Result{
 		Tenant: in.Tenant, Device: in.Device, Evidence: ev.Digest.String(),
 		IssuedAt: in.Nonce.IssuedAt(), At: in.Now.UTC(), StaleAt: in.Now.Add(in.Policy.StaleAfter).UTC(),
-		State: ap.state(), Level: in.Identity.Level, Submods: ap.vectors(), Findings: found,
-		Policy: in.Policy.ID(), References: ap.references(), BootID: formatUUID(ev.Claims.BootID),
+		Level: in.Identity.Level, Policy: in.Policy.ID(), References: ap.references(), BootID: formatUUID(ev.Claims.BootID),
 		Resets: ev.quote.resets, Restarts: ev.quote.restarts, IMAEntries: ap.next.IMA.Entries,
 		Vendor: ap.next.Vendor, Model: ap.next.Model, Strength: ap.strength, Regions: ap.regions,
 	}
@@ -206,6 +194,19 @@ func (ap *appraisal) conclude() result.Result {
 	if ev.bank != nil {
 		r.Bank, r.PCRs = ev.bank.Algorithm().String(), ap.values()
 	}
+	ap.rule(&r)
+	sortFindings(ap.found)
+	found := ap.found
+	if len(found) > maxFindings {
+		found = found[:maxFindings]
+	}
+	for i := range found {
+		found[i].FirstSeen = in.Record.since(&ap.next, &found[i], in.Now)
+		if found[i].Nearest == "" {
+			found[i].Nearest = ap.nearest(&found[i])
+		}
+	}
+	r.State, r.Submods, r.Findings = ap.state(), ap.vectors(), found
 	return r
 }
 
@@ -234,7 +235,7 @@ func (ap *appraisal) state() result.State {
 		return result.Untrusted
 	case !ap.covered[result.Boot] && ap.in.Identity.Level != result.Software:
 		return result.Unsupported
-	case worst == result.Warn:
+	case worst == result.Warn, ap.in.Identity.Level == result.Software: // whatever the policy makes of the findings
 		return result.Warning
 	}
 	return result.Trusted
@@ -261,8 +262,8 @@ func (ap *appraisal) vectors() map[result.Submod]result.Vector {
 		platform = result.Vector{Hardware: int8(result.TierAffirming)}
 	}
 	for _, f := range ap.found {
-		c := codes[f.Code]
-		if c.claim == nil || f.Severity == result.Info {
+		of, value := claim(&f)
+		if of == nil {
 			continue
 		}
 		v := &identity
@@ -276,8 +277,8 @@ func (ap *appraisal) vectors() map[result.Submod]result.Vector {
 		case result.Platform:
 			v = &platform
 		}
-		claim := c.claim(v)
-		*claim = max(*claim, c.value)
+		claimed := of(v)
+		*claimed = max(*claimed, value)
 	}
 	out := map[result.Submod]result.Vector{
 		result.Identity: identity, result.Boot: boot, result.Runtime: runtime, result.Flash: flash,

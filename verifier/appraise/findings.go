@@ -145,6 +145,37 @@ var codes = map[string]code{
 		"the boot log does not prove whether Secure Boot is on", readAgain,
 	},
 
+	"boot-event-uncovered": {
+		result.Boot, result.Info, nil, 0,
+		"the manifest knows only some of what is measured into this PCR, and does not name this", "ask the vendor for a manifest that covers it",
+	},
+	"pcr-uncovered": {
+		result.Boot, result.Warn, executables, 32,
+		"the reference values do not know everything that may be measured into it",
+		"ask the vendor for a manifest that covers it; " + baseline,
+	},
+	"rollback": {
+		result.Boot, result.Critical, executables, 96,
+		"is old firmware that must not run any more: its security version number is below the minimum in force",
+		"update the firmware and find out who put the old one back",
+	},
+	"release-expired": {
+		result.Boot, result.Warn, executables, 32,
+		"is what the device runs, but its time is over", "update the firmware, or extend the overlap",
+	},
+	"release-not-yet-valid": {
+		result.Boot, result.Warn, executables, 32,
+		"is what the device runs, but its time has not begun", "find out why the device was updated before",
+	},
+	"endorsers-missing": {
+		result.Boot, result.Critical, executables, 96,
+		"is what the device runs, but fewer than the policy asks for vouch for it", "have it examined and signed by those who are missing; until then take the device out of service",
+	},
+	"denied": {
+		result.Boot, result.Critical, executables, 99,
+		"is known to be bad", isolate,
+	},
+
 	"ima-unavailable": {
 		result.Runtime, result.Warn, executables, 32,
 		"there is no IMA list, so it is not known which files ran", readAgain,
@@ -214,6 +245,11 @@ var codes = map[string]code{
 	"flash-difference": {
 		result.Flash, result.Info, nil, 0,
 		"differs from the reference values in a region that is only reported", baseline,
+	},
+	"excluded-grew": {
+		result.Flash, result.Warn, executables, 32,
+		"its manifest leaves more out of the digest than the one of the version before: something may be hidden there",
+		"have the vendor explain what the added bytes are for",
 	},
 	"flash-old": {
 		result.Flash, result.Warn, executables, 32,

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/probity-attest/probity/firmware/manifest"
 	"github.com/probity-attest/probity/proto"
 	"github.com/probity-attest/probity/verifier/reference"
 	"github.com/probity-attest/probity/verifier/result"
@@ -21,7 +23,7 @@ func (ap *appraisal) flash() {
 	if p.Flash == Ignored {
 		return
 	}
-	wanted := p.Flash == Required || ap.model.HasFlash()
+	wanted := p.Flash == Required || ap.model.HasFlash() || len(p.RequiredRegions) > 0
 	if status == nil {
 		ap.next.Seen = ap.in.Record.Seen
 		if wanted {
@@ -63,13 +65,47 @@ func (ap *appraisal) judgeFlash(raw []byte) *partVerdict {
 		v.find("flash-malformed", flashMemory, "", err.Error())
 		return v
 	}
-	v := ap.fitting((*reference.Compiled).HasFlash, func(c *reference.Compiled) *partVerdict {
+	v := ap.fitting(result.Flash, (*reference.Compiled).HasFlash, func(c *reference.Compiled) *partVerdict {
 		return compareFlash(c, &m, ap.in.Policy)
 	})
 	if v == nil {
 		v = uncovered(&m, ap.in.Policy)
 	}
+	v.demand(&m, ap.in.Policy)
+	if ap.model.HasDenied() {
+		for i := range m.Regions {
+			if f, ok := denial(ap.model, manifest.DeniedRegion, result.Flash, regionName(&m.Regions[i]), m.Regions[i].Digest); ok {
+				v.findings = append(v.findings, f)
+			}
+		}
+	}
 	return v
+}
+
+// demand tells of regions that the policy requires, and that no reference covers so that it weighs or that the device
+// does not speak of. What compareFlash has told as a warning is not told again.
+func (v *partVerdict) demand(m *proto.Flash, p *Policy) {
+	for _, name := range p.RequiredRegions {
+		var ref *reference.Region
+		if v.reference != nil {
+			ref = v.reference.Region(name)
+		}
+		i := slices.IndexFunc(m.Regions, func(r proto.FlashRegion) bool { return r.Name == name })
+		switch weighs := ref != nil && !ref.ReportOnly; {
+		case weighs || v.reference != nil && ref == nil && i >= 0 && m.Regions[i].Unavailable == nil:
+		case i < 0:
+			f := finding("flash-missing", "flash region "+name, "", "")
+			f.Meaning = "the policy requires it, but the device does not speak of it"
+			v.findings = append(v.findings, f)
+		case m.Regions[i].Unavailable != nil:
+			v.graded(result.Warn, "flash-unavailable", regionName(&m.Regions[i]), "", m.Regions[i].Unavailable.Error())
+		case ref != nil:
+			v.graded(result.Warn, "flash-unknown", regionName(&m.Regions[i]), "reference values that do not only report it",
+				hex.EncodeToString(m.Regions[i].Digest))
+		default:
+			v.graded(result.Warn, "flash-unknown", regionName(&m.Regions[i]), "", hex.EncodeToString(m.Regions[i].Digest))
+		}
+	}
 }
 
 // uncovered judges regions of a model without flash references: one finding stands for all of a kind.
@@ -115,12 +151,20 @@ func compareFlash(c *reference.Compiled, m *proto.Flash, p *Policy) *partVerdict
 		reported[r.Name] = true
 		switch ref := c.Region(r.Name); {
 		case ref == nil && r.Unavailable == nil:
-			v.graded(result.Warn, "flash-unknown", regionName(r), "", hex.EncodeToString(r.Digest))
+			severity := result.Warn
+			if c.Kind == reference.KindManifest && p.Flash != Required && !slices.Contains(p.RequiredRegions, r.Name) {
+				// A vendor speaks of what it ships only.
+				severity = result.Info
+			}
+			v.graded(severity, "flash-unknown", regionName(r), "", hex.EncodeToString(r.Digest))
 			v.leave(r)
 		case r.Unavailable == nil:
 			v.compared = true
 			v.measured = true
 			v.show(r, v.compare(r, ref))
+			if g, grew := c.Grown(r.Name); grew {
+				v.find("excluded-grew", regionName(r), rangesText(spans(g.Was))+", as in "+g.Before, rangesText(spans(g.Is))+", in "+c.Name)
+			}
 		default:
 			severity := result.Warn
 			if p.Flash != Required && (ref == nil || ref.ReportOnly) {
@@ -156,7 +200,7 @@ func (v *partVerdict) compare(r *proto.FlashRegion, ref *reference.Region) resul
 		v.find(name, component, expected, observed)
 	}
 	name, same := regionName(r), bytes.Equal(r.Digest, ref.Digest)
-	if want, got := place(ref.Source, ref.Length, ref.Offset, ref.Chip), placeOf(r, ref); want != got {
+	if want, got := placeWanted(r, ref), placeOf(r, ref); want != got {
 		differ("flash-geometry", name, want, got)
 	}
 	excess := outside(r.Excluded, ref.Excluded)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/probity-attest/probity/firmware/pcr"
 	"github.com/probity-attest/probity/proto"
@@ -112,7 +113,7 @@ func FuzzFlashContent(f *testing.F) {
 		{Name: "me", Source: "spi", Length: 1, Digest: digest, Bad: references(good.Regions[1].Bad)},
 	}}
 	policy := DefaultPolicy()
-	ap := &appraisal{in: Input{Policy: &policy}, model: reference.Compile([]reference.Baseline{b}).For("Acme", "R7")}
+	ap := &appraisal{in: Input{Policy: &policy}, model: reference.Compile([]reference.Baseline{b}).For("Acme", "R7").At(time.Time{})}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		v := ap.judgeFlash(raw)
 		if len(v.regions) > result.MaxRegions {

@@ -36,7 +36,7 @@ func (ap *appraisal) judgeInventory(raw []byte) *partVerdict {
 		v.find("inventory-missing", hardwareInventory, "", err.Error())
 		return v
 	}
-	return ap.fitting((*reference.Compiled).HasInventory, func(c *reference.Compiled) *partVerdict {
+	return ap.fitting(result.Platform, (*reference.Compiled).HasInventory, func(c *reference.Compiled) *partVerdict {
 		return compareInventory(c, p.Devices)
 	})
 }
@@ -88,7 +88,7 @@ func (ap *appraisal) tamper() {
 	if !ap.model.HasTamper() {
 		return
 	}
-	v := ap.fitting((*reference.Compiled).HasTamper, func(c *reference.Compiled) *partVerdict {
+	v := ap.fitting(result.Platform, (*reference.Compiled).HasTamper, func(c *reference.Compiled) *partVerdict {
 		v := &partVerdict{reference: c, compared: len(lines) > 0}
 		for _, name := range c.Tamper() {
 			if !told[name] {

@@ -116,7 +116,7 @@ func (b *bench) challenge() *proto.Challenge {
 		Nonce: b.keys.Issue(challenge.Evidence, tenant, b.device.ID, b.now), PCRs: uint32(b.policy.PCRs),
 		Banks: []uint16{0x0b}, Lifetime: 300,
 	}
-	b.record.Ask(c, b.set, b.policy)
+	b.record.Ask(c, b.set, b.policy, b.now)
 	return c
 }
 

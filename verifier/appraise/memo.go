@@ -44,7 +44,7 @@ type partKey struct {
 	part    result.Submod
 	content proto.Digest
 	basis   string
-	booted  string // document that the boot was compared with
+	booted  [sha256.Size]byte // document that the boot was compared with
 }
 
 func (m *Memo) part(k partKey) *partVerdict {

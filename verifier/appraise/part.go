@@ -1,6 +1,8 @@
 package appraise
 
 import (
+	"math"
+
 	"github.com/probity-attest/probity/firmware/pcr"
 	"github.com/probity-attest/probity/proto"
 	"github.com/probity-attest/probity/verifier/reference"
@@ -30,13 +32,16 @@ func (v *partVerdict) graded(s result.Severity, name, component, expected, obser
 	v.findings = append(v.findings, f)
 }
 
+// criticalCost is what a critical finding costs: more than all warnings together.
+const criticalCost = 1 << 16
+
 // cost says how badly the device fits the document: criticals count before warnings.
 func (v *partVerdict) cost() int {
 	n := 0
 	for i := range v.findings {
 		switch v.findings[i].Severity {
 		case result.Critical:
-			n += 1 << 16
+			n += criticalCost
 		case result.Warn:
 			n++
 		}
@@ -48,7 +53,7 @@ func (v *partVerdict) cost() int {
 func (ap *appraisal) part(part result.Submod, c proto.Content, judge func(raw []byte) *partVerdict) *partVerdict {
 	key := partKey{part: part, content: c.Digest, basis: ap.basis(ap.model)}
 	if ap.booted != nil {
-		key.booted = ap.booted.reference
+		key.booted = ap.booted.compiled.ID()
 	}
 	if v := ap.in.Memo.part(key); v != nil {
 		return v
@@ -73,24 +78,45 @@ func (ap *appraisal) take(part result.Submod, v *partVerdict) {
 
 // fitting returns the verdict on the document of the model that fits best. Documents are alternatives, old and new
 // firmware are valid together, so each part may fit another one; of equals it is the one that the boot fits, then the
-// first. It is nil where none speaks of the part.
-func (ap *appraisal) fitting(has func(*reference.Compiled) bool, judge func(*reference.Compiled) *partVerdict) *partVerdict {
+// first. Documents that are not accepted come in as for the boot: see choose. It is nil where none speaks of the part.
+func (ap *appraisal) fitting(
+	part result.Submod, has func(*reference.Compiled) bool, judge func(*reference.Compiled) *partVerdict,
+) *partVerdict {
 	var best *partVerdict
+	var weak []*reference.Compiled
 	least := 0
-	try := func(c *reference.Compiled) {
-		if v := judge(c); best == nil || v.cost() < least {
+	try := func(c *reference.Compiled, limit int) {
+		if v := judge(c); v.cost() < limit && (best == nil || v.cost() < least) {
 			best, least = v, v.cost()
 		}
 	}
 	var booted *reference.Compiled
 	if ap.booted != nil && ap.booted.compiled != nil && has(ap.booted.compiled) {
 		booted = ap.booted.compiled
-		try(booted)
+		try(booted, math.MaxInt)
 	}
 	for _, c := range ap.model.Alternatives() {
-		if c != booted && has(c) {
-			try(c)
+		switch {
+		case c == booted || !has(c):
+		case c.Lacks(ap.in.Policy.Endorsers) != "":
+			weak = append(weak, c)
+		default:
+			try(c, math.MaxInt)
 		}
+	}
+	if best == nil || least >= criticalCost {
+		limit := criticalCost
+		if best == nil {
+			limit = math.MaxInt
+		}
+		for _, c := range append(weak, ap.model.Others()...) {
+			if c != booted && has(c) {
+				try(c, limit)
+			}
+		}
+	}
+	if best != nil && best.reference != booted {
+		best.findings = append(best.findings, standing(ap.model, best.reference, ap.in.Policy, part)...)
 	}
 	return best
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/probity-attest/probity/firmware/ima"
 	"github.com/probity-attest/probity/firmware/pcr"
+	"github.com/probity-attest/probity/verifier/reference"
 	"github.com/probity-attest/probity/verifier/result"
 )
 
@@ -37,6 +38,12 @@ type Policy struct {
 	StaleAfter  time.Duration   `cbor:"11,keyasint"` // silence after which a state is stale
 	Flash       Requirement     `cbor:"12,keyasint"` // flash memory, as the device itself reads it
 	FlashMaxAge time.Duration   `cbor:"13,keyasint"` // age of flash digests from which on they are told to be old
+	// Endorsers is how many independent endorsers of each role a manifest needs. Nil: one of any role.
+	Endorsers map[reference.Role]int `cbor:"14,keyasint,omitempty"`
+	// RequiredPCRs are PCRs of which reference values must know everything that may be measured. IMA's is none of them.
+	RequiredPCRs pcr.Selection `cbor:"15,keyasint,omitempty"`
+	// RequiredRegions are names of flash regions that the device must read and reference values must cover.
+	RequiredRegions []string `cbor:"16,keyasint,omitempty"`
 
 	id string // set by Seal
 }

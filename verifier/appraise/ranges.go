@@ -17,6 +17,18 @@ func place(kind string, length, offset uint64, chip string) string {
 	return s
 }
 
+// placeWanted is place of a reference. A manifest does not say how a device reads its flash, and its offset is that in
+// the whole image: it is compared where the device reads a whole chip, not partitions or devices of their own.
+func placeWanted(r *proto.FlashRegion, ref *reference.Region) string {
+	kind, offset := ref.Source, ref.Offset
+	if kind == "" {
+		if kind = reference.SourceKind(r.Source); kind != "spi" {
+			offset = r.Offset
+		}
+	}
+	return place(kind, ref.Length, offset, ref.Chip)
+}
+
 // placeOf is place of a reported region; its chip counts where the reference names one.
 func placeOf(r *proto.FlashRegion, ref *reference.Region) string {
 	chip := r.Chip

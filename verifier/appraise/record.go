@@ -130,15 +130,15 @@ func (r *Record) remember(a *authentic, was *Record) {
 }
 
 // Ask completes a challenge with what the verifier still knows of the device, so that it sends only what is new. The IMA
-// list is asked for from its beginning where references or policy changed since it was judged.
-func (r *Record) Ask(c *proto.Challenge, set *reference.Set, p *Policy) {
+// list is asked for from its beginning where references, their validity at now, or policy changed since it was judged.
+func (r *Record) Ask(c *proto.Challenge, set *reference.Set, p *Policy, now time.Time) {
 	c.PCRBase = r.Base
-	if len(r.BootID) == proto.BootIDSize && r.Basis == basis(set.For(r.Vendor, r.Model), p) {
+	if len(r.BootID) == proto.BootIDSize && r.Basis == basis(set.For(r.Vendor, r.Model).At(now), p) {
 		c.BootID, c.IMAFrom = r.BootID, r.IMA.Entries
 	}
 }
 
-func basis(m *reference.Model, p *Policy) string { return m.ID() + "|" + p.ID() }
+func basis(m *reference.View, p *Policy) string { return m.ID() + "|" + p.ID() }
 
 // sameBoot reports whether the claimed boot is the remembered one.
 func (r *Record) sameBoot(bootID []byte) bool {
@@ -147,14 +147,20 @@ func (r *Record) sameBoot(bootID []byte) bool {
 
 // since returns when a finding was first seen and remembers it in next.
 func (r *Record) since(next *Record, f *result.Finding, now time.Time) time.Time {
-	key := f.Code + "|" + f.Component + "|" + f.Observed
-	at, ok := r.FirstSeen[key]
-	if !ok {
-		at = now.Unix()
-	}
+	at := r.firstSeen(f, now)
 	if next.FirstSeen == nil {
 		next.FirstSeen = make(map[string]int64)
 	}
-	next.FirstSeen[key] = at
-	return time.Unix(at, 0).UTC()
+	next.FirstSeen[findingKey(f)] = at.Unix()
+	return at
 }
+
+// firstSeen returns when a finding was first seen: now, if it is new.
+func (r *Record) firstSeen(f *result.Finding, now time.Time) time.Time {
+	if at, ok := r.FirstSeen[findingKey(f)]; ok {
+		return time.Unix(at, 0).UTC()
+	}
+	return time.Unix(now.Unix(), 0).UTC()
+}
+
+func findingKey(f *result.Finding) string { return f.Code + "|" + f.Component + "|" + f.Observed }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/probity-attest/probity/firmware/ima"
+	"github.com/probity-attest/probity/firmware/manifest"
 	"github.com/probity-attest/probity/firmware/pcr"
 	"github.com/probity-attest/probity/proto"
 	"github.com/probity-attest/probity/verifier/reference"
@@ -52,7 +53,7 @@ func (ap *appraisal) runtime() error {
 }
 
 // withoutIMA judges a device that has no list.
-func (ap *appraisal) withoutIMA(model *reference.Model) {
+func (ap *appraisal) withoutIMA(model *reference.View) {
 	reason := "not sent"
 	if un := ap.evidence.Claims.IMA.Unavailable; un != nil {
 		reason = un.Error()
@@ -66,7 +67,7 @@ func (ap *appraisal) withoutIMA(model *reference.Model) {
 	}
 }
 
-func hasFiles(m *reference.Model) bool {
+func hasFiles(m *reference.View) bool {
 	for _, c := range m.Alternatives() {
 		if c.HasFiles() {
 			return true
@@ -76,9 +77,12 @@ func hasFiles(m *reference.Model) bool {
 }
 
 // replay advances the IMA state over a segment and judges the entries of the prefix that the quote covers.
-func (ap *appraisal) replay(state ima.State, list []byte, model *reference.Model) {
+func (ap *appraisal) replay(state ima.State, list []byte, model *reference.View) {
 	bank := ap.evidence.bank
 	judge := &fileJudge{ap: ap, alternatives: ap.alternatives(model)}
+	if model.HasDenied() {
+		judge.denied = model
+	}
 	next, matched, err := state.Advance(list, bank.Algorithm(), bank.Value(ima.PCR), judge.entry)
 	var none *ima.NoPrefixError
 	switch {
@@ -116,25 +120,18 @@ func (ap *appraisal) forgetList() {
 }
 
 // alternatives returns the documents that say which files may run, the one that the boot fits first.
-func (ap *appraisal) alternatives(model *reference.Model) []*reference.Compiled {
-	var out []*reference.Compiled
-	var first *reference.Compiled
-	if ap.booted != nil && ap.booted.compiled != nil && ap.booted.compiled.HasFiles() {
-		first = ap.booted.compiled
-		out = append(out, first)
+func (ap *appraisal) alternatives(model *reference.View) []*reference.Compiled {
+	if ap.booted != nil {
+		return ap.booted.files
 	}
-	for _, c := range model.Alternatives() {
-		if c != first && c.HasFiles() {
-			out = append(out, c)
-		}
-	}
-	return out
+	return withFiles(model, nil, ap.in.Policy)
 }
 
 // fileJudge compares the entries of an IMA list with references.
 type fileJudge struct {
 	ap           *appraisal
 	alternatives []*reference.Compiled
+	denied       *reference.View // nil: there is no deny-list
 	violations   int
 	violated     string
 }
@@ -155,6 +152,11 @@ func (j *fileJudge) entry(e ima.Entry) {
 	if file.Path == ima.BootAggregatePath {
 		j.bootAggregate(e)
 		return
+	}
+	if j.denied != nil {
+		if f, ok := denial(j.denied, manifest.DeniedFile, result.Runtime, "file "+file.Path, file.Digest); ok {
+			j.keep(f)
+		}
 	}
 	if len(j.alternatives) == 0 {
 		return

@@ -60,7 +60,7 @@ func (b *bed) allowed() {
 	if got := d.subscribe(proto.Address{Tenant: "t", Device: id(1)}.Down()); got > 2 {
 		b.Fatalf("device's subscription was refused: %#x", got)
 	}
-	for _, leaf := range []proto.Leaf{proto.UpEnroll, proto.UpEvidence, proto.UpBlob, proto.UpState} {
+	for _, leaf := range []proto.Leaf{proto.UpEnroll, proto.UpEvidence, proto.UpBlob, proto.UpState, proto.UpCapture} {
 		for qos := range byte(3) {
 			payload := fmt.Sprintf("%s %d", leaf, qos)
 			if err := d.publish(topic("t", 1, leaf), qos, payload); err != nil {
@@ -69,7 +69,7 @@ func (b *bed) allowed() {
 			v.await(payload)
 		}
 	}
-	for _, leaf := range []proto.Leaf{proto.DownEnroll, proto.DownChallenge, proto.DownWant, proto.DownReceipt} {
+	for _, leaf := range []proto.Leaf{proto.DownEnroll, proto.DownChallenge, proto.DownWant, proto.DownReceipt, proto.DownCapture} {
 		if err := v.publish(topic("t", 1, leaf), 1, "for you "+string(leaf)); err != nil {
 			b.Errorf("verifier publishes on %s = %v", leaf, err)
 		}
@@ -81,7 +81,7 @@ func (b *bed) allowed() {
 func denied() []string {
 	own := "probity/v1/t/" + id(1)
 	return []string{
-		topic("t", 2, proto.UpEvidence), topic("t", 2, proto.UpState), topic("t", 2, proto.UpEnroll), topic("t", 2, proto.UpBlob), topic("other", 1, proto.UpEvidence),
+		topic("t", 2, proto.UpEvidence), topic("t", 2, proto.UpState), topic("t", 2, proto.UpEnroll), topic("t", 2, proto.UpBlob), topic("t", 2, proto.UpCapture), topic("other", 1, proto.UpEvidence),
 		topic("t", 2, proto.DownReceipt), topic("t", 2, proto.DownChallenge), topic("t", 2, proto.Result),
 		topic("t", 1, proto.DownReceipt), topic("t", 1, proto.Result),
 		own + "/up", own + "/up/", own + "/up/other", own + "/up/evidence/more", own + "/up/evidence/", own + "//up/evidence",

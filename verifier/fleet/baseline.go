@@ -122,9 +122,13 @@ func (f *Fleet) measured(ctx context.Context, d *store.Device, newest *result.Re
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(f.policy.Banks, bank.Algorithm()) {
+	in, err := f.policies.of(ctx, d)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(in.Policy.Banks, bank.Algorithm()) {
 		return refuse("device %s quotes the %s bank, which is no basis of trust: switch on the SHA-256 bank of its TPM; where it "+
-			"has none and you accept the risk, list the bank in policy.banks", d.ID[:12], bank.Algorithm())
+			"has none and you accept the risk, list the bank in the policy's banks", d.ID[:12], bank.Algorithm())
 	}
 	var log, list []byte
 	if newest.BootLog != "" {
@@ -152,8 +156,12 @@ func (f *Fleet) claimed(
 	if err != nil {
 		return nil, err
 	}
+	in, err := f.policies.of(ctx, d)
+	if err != nil {
+		return nil, err
+	}
 	var flash, platform []byte
-	if s := open.Claims.Flash; s != nil && s.Regions.Content != nil && f.policy.Flash != appraise.Ignored {
+	if s := open.Claims.Flash; s != nil && s.Regions.Content != nil && in.Policy.Flash != appraise.Ignored {
 		if flash, err = f.cfg.Store.Content(ctx, s.Regions.Content.Digest); err != nil {
 			return nil, fmt.Errorf("flash: %w", err)
 		}
@@ -182,10 +190,10 @@ func grown(b *reference.Baseline, m *reference.Model) []string {
 	var notes []string
 	for i := range b.Flash {
 		r := &b.Flash[i]
-		for _, c := range m.Alternatives() {
+		for _, c := range m.Documents() {
 			if old := c.Region(r.Name); old != nil && bytesOf(r.Excluded) > bytesOf(old.Excluded) {
-				notes = append(notes, clean(fmt.Sprintf("flash region %s: %d bytes are excluded, %d in baseline %s: make sure that this is right",
-					r.Name, bytesOf(r.Excluded), bytesOf(old.Excluded), c.Name), maxDetail))
+				notes = append(notes, clean(fmt.Sprintf("flash region %s: %d bytes are excluded, %d in %s %s: make sure that this is right",
+					r.Name, bytesOf(r.Excluded), bytesOf(old.Excluded), c.Kind, c.Name), maxDetail))
 				break
 			}
 		}

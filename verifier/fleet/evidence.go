@@ -122,11 +122,15 @@ func (f *Fleet) once(ctx context.Context, from proto.Address, message []byte, cl
 	if err != nil {
 		return err
 	}
+	in, err := f.policies.of(ctx, &d)
+	if err != nil {
+		return err
+	}
 	reader := &contentReader{ctx: ctx, store: f.cfg.Store}
 	out, err := appraise.Appraise(appraise.Input{
 		Tenant: d.Tenant, Device: d.ID, Claimed: claimed, Nonce: nonce,
 		Identity: appraise.Identity{AK: d.AKPublic, Level: d.Level},
-		Record:   record, References: set, Policy: f.policy, Now: now,
+		Record:   record, References: set, Policy: in.Policy, Rules: in.Rules, Now: now,
 		Content: reader.content, Memo: f.memo,
 	})
 	if reader.err != nil { // not missing: the store failed
@@ -135,7 +139,11 @@ func (f *Fleet) once(ctx context.Context, from proto.Address, message []byte, cl
 	if err != nil {
 		return err
 	}
-	return f.record(ctx, d, message, out)
+	seen, err := f.seen(ctx, claimed, &out)
+	if err != nil {
+		return err
+	}
+	return f.record(ctx, d, message, out, seen, in.Interval)
 }
 
 func nonceCode(err error) string {
@@ -163,8 +171,10 @@ func (r *contentReader) content(d proto.Digest) ([]byte, bool) {
 	return nil, false
 }
 
-// record commits an outcome and only then tells anybody.
-func (f *Fleet) record(ctx context.Context, d store.Device, message []byte, out appraise.Outcome) error {
+// record commits an outcome and only then tells anybody. interval is how often the device reports.
+func (f *Fleet) record(
+	ctx context.Context, d store.Device, message []byte, out appraise.Outcome, seen []store.Seen, interval time.Duration,
+) error {
 	ear, err := f.cfg.Signer.Sign(out.Result)
 	if err != nil {
 		return err
@@ -188,10 +198,11 @@ func (f *Fleet) record(ctx context.Context, d store.Device, message []byte, out 
 	if d.State != was {
 		events = append(events, stateChanged(&d, was, d.State, out.Result.At, reasons(&out.Result)))
 	}
-	err = f.cfg.Store.Record(ctx, store.Outcome{Device: d, Evidence: message, Result: out.Result, EAR: ear}, events...)
+	err = f.cfg.Store.Record(ctx, store.Outcome{Device: d, Evidence: message, Result: out.Result, EAR: ear, Seen: seen}, events...)
 	if err != nil {
 		return fmt.Errorf("recording: %w", err)
 	}
+	f.recorded(seen)
 	f.cfg.Metrics.evidence.WithLabelValues(string(out.Result.State)).Inc()
 	if d.State != was {
 		f.log.Info("device state changed", "tenant", d.Tenant, "device", d.ID, "from", was, "to", d.State)
@@ -201,7 +212,7 @@ func (f *Fleet) record(ctx context.Context, d store.Device, message []byte, out 
 	}
 	f.receipt(ctx, address(&d, proto.DownReceipt), &proto.Receipt{
 		Evidence: proto.Sum(message), Status: proto.Appraised,
-		State: string(out.Result.State), Reasons: reasons(&out.Result), Next: f.next(),
+		State: string(out.Result.State), Reasons: reasons(&out.Result), Next: next(interval),
 	})
 	return nil
 }
@@ -246,7 +257,7 @@ func (f *Fleet) reject(ctx context.Context, from proto.Address, message []byte, 
 	if why.Code == proto.CodeNonceReplayed {
 		if _, err := f.cfg.Store.Evidence(ctx, d.Tenant, d.ID, hex.EncodeToString(digest[:])); err == nil {
 			f.receipt(ctx, address(&d, proto.DownReceipt), &proto.Receipt{
-				Evidence: digest, Status: proto.Appraised, State: string(d.Current(f.cfg.Now())), Next: f.next(),
+				Evidence: digest, Status: proto.Appraised, State: string(d.Current(f.cfg.Now())), Next: f.due(ctx, &d),
 			})
 			return
 		}
@@ -258,7 +269,7 @@ func (f *Fleet) reject(ctx context.Context, from proto.Address, message []byte, 
 	}
 	f.receipt(ctx, address(&d, proto.DownReceipt), &proto.Receipt{
 		Evidence: digest, Status: proto.Rejected, Code: why.Code, State: string(d.Current(f.cfg.Now())),
-		Reasons: []string{clean(why.Err.Error(), proto.MaxReason-len(ellipsis))}, Next: f.next(),
+		Reasons: []string{clean(why.Err.Error(), proto.MaxReason-len(ellipsis))}, Next: f.due(ctx, &d),
 	})
 	if why.Code == proto.CodeOutOfSync && f.mayAsk(from) {
 		if err := f.challenge(ctx, &d); err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/probity-attest/probity/verifier/appraise"
 	"github.com/probity-attest/probity/verifier/challenge"
 	"github.com/probity-attest/probity/verifier/link"
+	"github.com/probity-attest/probity/verifier/policy"
 	"github.com/probity-attest/probity/verifier/result"
 	"github.com/probity-attest/probity/verifier/store"
 )
@@ -44,11 +45,13 @@ type Config struct {
 	Nonces   *challenge.Keys
 	Signer   *result.Signer
 	Baseline *BaselineKey
-	Policy   appraise.Policy
+	Policy   appraise.Policy // built-in: what holds where a tenant has no policy document, or it says nothing
 	// Interval is how often a device reports; zero: a third of the policy's StaleAfter.
 	Interval time.Duration
 	// NonceLifetime is how long evidence for a nonce is accepted; zero: five minutes.
 	NonceLifetime time.Duration
+	// ManifestAhead is how long before its time a manifest is accepted; zero: 30 days.
+	ManifestAhead time.Duration
 	// Disconnect ends a removed device's connection.
 	Disconnect func(tenant, device string)
 	Metrics    *Metrics
@@ -59,16 +62,20 @@ type Config struct {
 // Fleet is safe for concurrent use.
 type Fleet struct {
 	cfg        Config
-	policy     *appraise.Policy
+	policies   *policies
 	log        *slog.Logger
 	memo       *appraise.Memo
 	references *references
+	indexed    indexed
+	jobs       jobs
 
 	questions  *limits // by device
 	rejections *limits // by device and code
 
 	mu      sync.Mutex
 	waiting map[string]*waiting // by device
+
+	capturing map[string]bool // devices that were asked for raw bytes of flash
 }
 
 // waiting is evidence that waits for content.
@@ -91,25 +98,28 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.NonceLifetime == 0 {
 		cfg.NonceLifetime = defaultNonceLifetime
 	}
+	if cfg.ManifestAhead == 0 {
+		cfg.ManifestAhead = defaultAhead
+	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics()
 	}
 	if cfg.Disconnect == nil {
 		cfg.Disconnect = func(string, string) {}
 	}
-	policy := cfg.Policy.Seal()
 	if cfg.Interval == 0 {
-		cfg.Interval = policy.Due()
+		cfg.Interval = cfg.Policy.Due()
 	}
-	if cfg.Interval >= policy.StaleAfter {
+	if cfg.Interval >= cfg.Policy.StaleAfter {
 		return nil, fmt.Errorf("fleet: devices report every %s and would be stale after %s: the interval must be shorter",
-			cfg.Interval, policy.StaleAfter)
+			cfg.Interval, cfg.Policy.StaleAfter)
 	}
 	return &Fleet{
-		cfg: cfg, policy: policy, log: cfg.Log, memo: &appraise.Memo{},
+		cfg: cfg, log: cfg.Log, memo: &appraise.Memo{},
+		policies:   newPolicies(cfg.Store, policy.Builtin{Policy: cfg.Policy, Interval: cfg.Interval}, cfg.Now),
 		references: newReferences(cfg.Store, cfg.Baseline, cfg.Now),
 		questions:  newLimits(askRate, askBurst), rejections: newLimits(rejectRate, rejectBurst),
-		waiting: make(map[string]*waiting),
+		waiting: make(map[string]*waiting), capturing: make(map[string]bool),
 	}, nil
 }
 
@@ -134,6 +144,7 @@ func (f *Fleet) State(ctx context.Context, from proto.Address, m *proto.State) {
 	if err := f.challenge(ctx, &d); err != nil {
 		f.log.Warn("challenge not sent", "tenant", d.Tenant, "device", d.ID, "error", err)
 	}
+	f.resumeCapture(ctx, from)
 }
 
 // mayAsk limits how often one device can make the verifier work by asking.
@@ -149,13 +160,17 @@ func (f *Fleet) challenge(ctx context.Context, d *store.Device) error {
 	if err != nil {
 		return err
 	}
+	in, err := f.policies.of(ctx, d)
+	if err != nil {
+		return err
+	}
 	c := &proto.Challenge{
 		Nonce:    f.cfg.Nonces.Issue(challenge.Evidence, d.Tenant, d.ID, f.cfg.Now()),
-		Banks:    f.policy.Offers(),
-		PCRs:     uint32(f.policy.PCRs),
+		Banks:    in.Policy.Offers(),
+		PCRs:     uint32(in.Policy.PCRs),
 		Lifetime: uint32(f.cfg.NonceLifetime / time.Second),
 	}
-	record.Ask(c, set, f.policy)
+	record.Ask(c, set, in.Policy, f.cfg.Now())
 	f.cfg.Metrics.challenges.Inc()
 	return f.cfg.Sender.Send(ctx, address(d, proto.DownChallenge), c)
 }
@@ -176,10 +191,20 @@ func (f *Fleet) Enroll(ctx context.Context, from proto.Address, m *proto.EnrollU
 	}
 }
 
-// next returns when a device should report again: spread, so that devices that came together do not stay together.
-func (f *Fleet) next() uint32 {
-	spread := f.cfg.Interval / 5
-	return uint32(max((f.cfg.Interval-spread/2+rand.N(spread+1))/time.Second, 1))
+// next returns when a device that reports every interval should report again: spread, so that devices that came
+// together do not stay together.
+func next(interval time.Duration) uint32 {
+	spread := interval / 5
+	return uint32(max((interval-spread/2+rand.N(spread+1))/time.Second, 1))
+}
+
+// due returns when a device should report again whose evidence was not appraised now.
+func (f *Fleet) due(ctx context.Context, d *store.Device) uint32 {
+	in, err := f.policies.of(ctx, d)
+	if err != nil { // it will be told with its next receipt
+		return next(f.cfg.Interval)
+	}
+	return next(in.Interval)
 }
 
 func (f *Fleet) failed(what string, from proto.Address, err error) {

@@ -27,6 +27,42 @@ const (
 	// maxName is the longest vendor, model and firmware version that a device record has, in bytes: as package enroll
 	// keeps them.
 	maxName = 200
+	// maxPatterns is the most vendors, and the most models, that one key may be for.
+	maxPatterns = 256
+	// minKeyPrefix is the shortest start of a key's id that names it.
+	minKeyPrefix = 8
+	// maxProof is the largest proof of inclusion in a transparency log, in bytes.
+	maxProof = 64 << 10
+	// defaultAhead is how long before its time a manifest is accepted.
+	defaultAhead = 30 * 24 * time.Hour
+	// maxOverlap is the longest that an old and a new manifest may be valid together.
+	maxOverlap = 5 * 366 * 24 * time.Hour
+	// maxPlace is the longest name of a place where a digest was seen, in bytes.
+	maxPlace = 300
+	// sightingPage is how many sightings are read at once.
+	sightingPage = 1000
+	// maxJobs is how many long searches are remembered, maxRunning how many run at once, jobTimeout how long one may take.
+	maxJobs    = 32
+	maxRunning = 2
+	jobTimeout = 2 * time.Hour
+	// maxListed is the most devices that a dry run or the search for outliers names.
+	maxListed = 5000
+	// devicePage is how many devices are read at once.
+	devicePage = 500
+	// maxDryFindings is the most findings that a dry run tells of one device, each way.
+	maxDryFindings = 16
+	// maxOutlierDevices is the most devices that are named for one outlier, maxValues the most different measurements that the
+	// search for outliers keeps of one group, maxParsed the most contents.
+	maxOutlierDevices = 100
+	maxValues         = 500_000
+	maxParsed         = 1000
+	// maxTogether is the most measurements of one boot event's slot that are compared as one.
+	maxTogether = 4
+	// outlierShare is the part of a group, one in so many, that at most has what is an outlier. smallestGroup is the fewest
+	// devices of which one can be odd, strongGroup the fewest with which that says much.
+	outlierShare  = 10
+	smallestGroup = 3
+	strongGroup   = 5
 	// maxDetail is the longest text of a device in an event, in bytes.
 	maxDetail = proto.MaxReason
 )

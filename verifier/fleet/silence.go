@@ -15,19 +15,22 @@ import (
 const staleLifetime = 24 * time.Hour
 
 // Watch tells of devices that fall silent until ctx ends. A device is stale by its StaleAt alone, whoever asks and
-// whatever runs; Watch writes it down, once, and publishes it.
+// whatever runs; Watch writes it down, once, and publishes it. Beside that it looks after captures.
 func (f *Fleet) Watch(ctx context.Context) error {
-	every := min(max(f.policy.StaleAfter/20, 200*time.Millisecond), 30*time.Second)
-	t := time.NewTicker(every)
-	defer t.Stop()
+	if err := f.expectCaptures(ctx); err != nil && ctx.Err() == nil {
+		f.log.Warn("captures of devices that come back now are resumed later", "error", err)
+	}
 	for {
 		if err := f.Sweep(ctx); err != nil && ctx.Err() == nil {
 			f.log.Error("looking for silent devices failed, trying again", "error", err)
 		}
+		if err := f.tendCaptures(ctx); err != nil && ctx.Err() == nil {
+			f.log.Error("looking after captures failed, trying again", "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-t.C:
+		case <-time.After(min(max(f.policies.shortest()/20, 200*time.Millisecond), 30*time.Second)):
 		}
 	}
 }
@@ -54,13 +57,17 @@ func (f *Fleet) Sweep(ctx context.Context) error {
 // stale marks one device. A device that reported meanwhile is a conflict, one that was removed is not found: it stays
 // as it is.
 func (f *Fleet) stale(ctx context.Context, d *store.Device) error {
+	in, err := f.policies.of(ctx, d)
+	if err != nil {
+		return err
+	}
 	was := d.State
 	r := result.Result{
 		Tenant: d.Tenant, Device: d.ID, At: d.StaleAt, StaleAt: f.cfg.Now().Add(staleLifetime),
-		State: result.Stale, Level: d.Level, Policy: f.policy.ID(), Vendor: d.Vendor, Model: d.Model,
+		State: result.Stale, Level: d.Level, Policy: in.ID, Vendor: d.Vendor, Model: d.Model,
 		Findings: []result.Finding{{
 			Code: "silent", Severity: result.Warn, Submod: result.Identity, Component: "device",
-			Expected: "evidence every " + f.cfg.Interval.String(), Observed: "none since " + d.LastSeen.Format(time.RFC3339),
+			Expected: "evidence every " + in.Interval.String(), Observed: "none since " + d.LastSeen.Format(time.RFC3339),
 			Meaning:   "the device stopped attesting, so nothing is known of what it runs now",
 			Action:    "check that the device and its agent run and can reach the verifier",
 			FirstSeen: d.StaleAt,

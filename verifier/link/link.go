@@ -36,6 +36,8 @@ type Handler interface {
 	Evidence(ctx context.Context, from proto.Address, message []byte)
 	// Content is called with content that was wanted from the device and has the digest that was asked for.
 	Content(ctx context.Context, from proto.Address, digest proto.Digest, content []byte)
+	// Capture is called with each message about a capture.
+	Capture(ctx context.Context, from proto.Address, m *proto.CaptureUp)
 }
 
 // Config says how to reach the broker. Zero values of the rest work.
@@ -182,6 +184,11 @@ func (l *Link) handle(ctx context.Context, m inbound) {
 		l.cfg.Handler.Evidence(ctx, m.from, m.payload)
 	case proto.UpBlob:
 		err = l.chunk(ctx, m)
+	case proto.UpCapture:
+		var c proto.CaptureUp
+		if err = proto.Decode(m.payload, &c); err == nil {
+			l.cfg.Handler.Capture(ctx, m.from, &c)
+		}
 	default:
 		err = fmt.Errorf("nothing is expected on %s", m.from.Leaf)
 	}

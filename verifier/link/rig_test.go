@@ -75,6 +75,10 @@ func (r *recorder) Evidence(ctx context.Context, from proto.Address, message []b
 	r.record(call{ctx: ctx, from: from, text: string(message)})
 }
 
+func (r *recorder) Capture(ctx context.Context, from proto.Address, m *proto.CaptureUp) {
+	r.record(call{ctx: ctx, from: from, text: m.Start.Source})
+}
+
 func (r *recorder) Content(ctx context.Context, from proto.Address, digest proto.Digest, content []byte) {
 	r.record(call{ctx: ctx, from: from, text: string(content), digest: digest})
 }

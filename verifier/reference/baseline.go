@@ -1,9 +1,16 @@
 // Package reference holds reference values, known-good measurements of a device model, as signed documents and compiled
 // for look-up.
 //
-// A Baseline is the operator's own set of reference values, taken from a device that the operator trusts and signed with
-// the verifier's key: the fallback where a vendor publishes nothing. Set is what an appraisal reads: all documents of a
-// tenant that are in force, immutable, shared by all devices and replaced as a whole.
+// A Release is a manifest that a vendor published, with those who endorse it. A Baseline is the operator's own set of
+// reference values, taken from a device that the operator trusts and signed with the verifier's key: the fallback where a
+// vendor publishes nothing. Both are documents of a model, and alternatives: any of them that counts makes a device good.
+// Set is what an appraisal reads: all documents and deny-lists of a tenant, immutable, shared by all devices and replaced
+// as a whole. A View is what counts of a model at a moment: periods, and the minimum of security version numbers (SVN).
+//
+// Files are most of what there is, so sets that are built one after the other keep them in one Table: a file that many
+// versions have is there once, and a document is a hash table of numbers. What a file costs is in TestMemory.
+//
+// The package believes what it is given: who may sign for which model, and that they did, others have checked.
 package reference
 
 import (

@@ -14,3 +14,10 @@ const (
 	maxTamper  = proto.MaxTamperLines
 	maxText    = proto.MaxText // bytes of a name, an address or a reason
 )
+
+// Limits of a Table and of what is said of it.
+const (
+	maxDigest = 0xff   // bytes of a file's digest
+	maxName   = 0xffff // bytes of the name in a path
+	maxKnown  = 16     // names that Knows gives
+)

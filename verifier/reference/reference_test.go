@@ -174,7 +174,8 @@ func TestSet(t *testing.T) {
 	s := reference.Compile([]reference.Baseline{newer, older, other})
 	m := s.For(" acme", "r7 ")
 	var names []string
-	for _, c := range m.Alternatives() {
+	v := m.At(time.Now())
+	for _, c := range v.Alternatives() {
 		names = append(names, c.Name)
 	}
 	if diff := cmp.Diff([]string{"r7-1", "r7-2"}, names); diff != "" {
@@ -189,7 +190,7 @@ func TestSet(t *testing.T) {
 	if diff := cmp.Diff([]string{"r9-1"}, s.Knows(digest(9))); diff != "" {
 		t.Errorf("Knows: %s", diff)
 	}
-	c := m.Alternatives()[0]
+	c := v.Alternatives()[0]
 	if c.Register(0) == nil || c.Register(2) != nil || c.PCRs() != pcr.Select(0, 1) {
 		t.Errorf("registers of PCRs %s, want 0-1", c.PCRs())
 	}
@@ -222,11 +223,11 @@ func TestParts(t *testing.T) {
 	mixed := plain
 	mixed.Name, mixed.Model = "r7-0", "R7"
 	s := reference.Compile([]reference.Baseline{sample("r7-1"), plain, mixed})
-	m := s.For("Acme", "R7")
+	m := s.For("Acme", "R7").At(time.Now())
 	if !m.HasFlash() || !m.HasInventory() || !m.HasTamper() {
 		t.Error("the model has no flash, inventory or tamper lines, want all of one of its documents")
 	}
-	for _, none := range []*reference.Model{s.For("Acme", "R8"), nil} {
+	for _, none := range []*reference.View{s.For("Acme", "R8").At(time.Now()), nil} {
 		if none.HasFlash() || none.HasInventory() || none.HasTamper() {
 			t.Error("a model whose documents do not speak of it has flash, inventory or tamper lines")
 		}

@@ -1,138 +1,78 @@
 package reference
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
+	"iter"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/probity-attest/probity/firmware/manifest"
 	"github.com/probity-attest/probity/firmware/pcr"
 )
 
 // Set is all reference values of a tenant that are in force. It is immutable; the zero Set is empty.
 type Set struct {
-	models map[modelKey]*Model
-	known  map[string][]string // digest: names of the documents that contain it
+	models  map[modelKey]*Model
+	vendors map[string]*Model // models without documents, of vendors with a deny-list of their own
+	others  *Model            // all other models, where there is a deny-list for all
+	known   map[string][]string
+	all     []*Compiled // those in force first
+	table   *Table
 }
 
 type modelKey struct{ vendor, model string }
 
-// Model is what is known of one vendor's model: alternatives, any of which is good.
-type Model struct {
-	id           string
-	alternatives []*Compiled
-	has          parts // of any alternative
-}
-
 // parts are the self-asserted parts that a document may speak of.
 type parts struct{ flash, inventory, tamper bool }
+
+// Kind is what a document is.
+type Kind string
+
+// Kinds.
+const (
+	KindBaseline Kind = "baseline" // the operator's own
+	KindManifest Kind = "manifest" // published and signed by others
+)
 
 // Compiled is one document prepared for look-up.
 type Compiled struct {
 	Name     string
+	Kind     Kind
 	Firmware string
-	Bank     pcr.Algorithm
-	Secure   *bool // Secure Boot of the reference; nil: not measured
+	Bank     pcr.Algorithm // of a baseline; a manifest has digests of several banks
+	Secure   *bool         // Secure Boot of the reference; nil: not measured
+	SVN      uint64        // of a manifest; 0: none is stated
+	MinSVN   uint64        // of a manifest; 0: none is stated
 
 	digest [sha256.Size]byte // of the document's content
+	id     [sha256.Size]byte // of the content and of what this verifier makes of it
 
-	registers [pcr.Count]*Register
+	registers [pcr.Count]*Register     // of a baseline
+	sets      [pcr.Count]*manifest.PCR // of a manifest
+	events    map[string][]eventAt     // of sets, by digest
 	selected  pcr.Selection
-	files     map[string][][]byte // path: digests
-	digests   map[string]string   // file digest: a path
+	files     *files
 	regions   []Region
 	byRegion  map[string]*Region // by name
 	devices   []Device
 	inventory map[location]string // what is in devices
 	tamper    []string
+
+	head        *manifest.Manifest // without files; nil: a baseline
+	endorsers   []Endorser
+	from, until time.Time // zero: unbounded
+	past        bool
+	state       string
+	grown       map[string]Growth // by region
 }
 
 type location struct{ bus, address string }
 
-// Compile prepares documents, which must have been verified.
-func Compile(documents []Baseline) *Set {
-	s := &Set{models: make(map[modelKey]*Model), known: make(map[string][]string)}
-	for i := range documents {
-		c := compile(&documents[i])
-		key := modelKey{fold(documents[i].Vendor), fold(documents[i].Model)}
-		m := s.models[key]
-		if m == nil {
-			m = &Model{}
-			s.models[key] = m
-		}
-		m.alternatives = append(m.alternatives, c)
-		m.has.flash = m.has.flash || c.HasFlash()
-		m.has.inventory = m.has.inventory || c.HasInventory()
-		m.has.tamper = m.has.tamper || c.HasTamper()
-		s.index(&documents[i], documents[i].Name)
-	}
-	for _, m := range s.models {
-		slices.SortFunc(m.alternatives, func(a, b *Compiled) int { return strings.Compare(a.Name, b.Name) })
-		h := sha256.New()
-		for _, c := range m.alternatives {
-			h.Write(c.digest[:])
-		}
-		m.id = hex.EncodeToString(h.Sum(nil)[:8])
-	}
-	return s
-}
-
-func compile(b *Baseline) *Compiled {
-	c := &Compiled{
-		Name: b.Name, Firmware: b.Firmware, Bank: pcr.Algorithm(b.Bank), Secure: b.Secure,
-		files:   make(map[string][][]byte, len(b.Files)),
-		digests: make(map[string]string, len(b.Files)),
-		regions: b.Flash, byRegion: make(map[string]*Region, len(b.Flash)),
-		devices: b.Inventory, inventory: make(map[location]string, len(b.Inventory)), tamper: b.Tamper,
-	}
-	content, err := encoding.Marshal(b)
-	if err != nil { // a struct of plain values always encodes
-		panic(err)
-	}
-	c.digest = sha256.Sum256(content)
-	for i := range b.PCRs {
-		c.registers[b.PCRs[i].Index] = &b.PCRs[i]
-		c.selected |= 1 << b.PCRs[i].Index
-	}
-	for _, f := range b.Files {
-		path := string(f.Path)
-		c.files[path] = append(c.files[path], f.Digest)
-		c.digests[string(f.Digest)] = path
-	}
-	for i := range b.Flash {
-		c.byRegion[b.Flash[i].Name] = &b.Flash[i]
-	}
-	for _, d := range b.Inventory {
-		c.inventory[location{d.Bus, d.Address}] = d.Name
-	}
-	return c
-}
-
-// Remember adds documents that are no longer in force, only so that Knows can tell of them. Call it before s is used.
-func (s *Set) Remember(retired []Baseline) {
-	for i := range retired {
-		s.index(&retired[i], retired[i].Name+" (retired)")
-	}
-}
-
-func (s *Set) index(b *Baseline, name string) {
-	add := func(digest []byte) {
-		if names := s.known[string(digest)]; !slices.Contains(names, name) {
-			s.known[string(digest)] = append(names, name)
-		}
-	}
-	for _, r := range b.PCRs {
-		for _, e := range r.Events {
-			add(e.Digest)
-		}
-	}
-	for _, f := range b.Files {
-		add(f.Digest)
-	}
-	for _, r := range b.Flash {
-		add(r.Digest)
-	}
+// eventAt is an event of a manifest and where it belongs.
+type eventAt struct {
+	pcr   int
+	event *manifest.Event
 }
 
 // For returns what is known of a model, nil where nothing is. Names are compared without case and surrounding space.
@@ -140,51 +80,95 @@ func (s *Set) For(vendor, model string) *Model {
 	if s == nil {
 		return nil
 	}
-	return s.models[modelKey{fold(vendor), fold(model)}]
+	key := modelKey{fold(vendor), fold(model)}
+	if m := s.models[key]; m != nil {
+		return m
+	}
+	if m := s.vendors[key.vendor]; m != nil {
+		return m
+	}
+	return s.others
 }
 
-// Knows returns the names of the documents, of any model, that contain a digest, those in force first; of one that is not
-// the name says so.
+// Knows returns the names of documents, of any model, that contain a digest, those in force first; of one that is not
+// the name says so. Of very many it gives some.
 func (s *Set) Knows(digest []byte) []string {
 	if s == nil {
 		return nil
 	}
-	return s.known[string(digest)]
-}
-
-// ID changes whenever the documents of the model do.
-func (m *Model) ID() string {
-	if m == nil {
-		return ""
+	names := s.known[string(digest)]
+	if s.table == nil {
+		return names
 	}
-	return m.id
-}
-
-// Alternatives returns the documents of the model in ascending name.
-func (m *Model) Alternatives() []*Compiled {
-	if m == nil {
-		return nil
+	for _, c := range s.all {
+		if len(names) >= maxKnown {
+			break
+		}
+		if c.files == nil || slices.Contains(names, c.label()) {
+			continue
+		}
+		for _, id := range s.table.holding(&c.files.view, digest) {
+			if c.files.has(id) {
+				names = append(names[:len(names):len(names)], c.label())
+				break
+			}
+		}
 	}
-	return m.alternatives
+	return names
 }
 
-// HasFlash, HasInventory and HasTamper report whether any document of the model speaks of that part of a device.
-func (m *Model) HasFlash() bool { return m != nil && m.has.flash }
+// Files returns how many files the documents have, those that several have counted as often.
+func (s *Set) Files() int {
+	n := 0
+	for _, c := range s.all {
+		if c.files != nil {
+			n += c.files.n
+		}
+	}
+	return n
+}
 
-// HasInventory is like HasFlash.
-func (m *Model) HasInventory() bool { return m != nil && m.has.inventory }
-
-// HasTamper is like HasFlash.
-func (m *Model) HasTamper() bool { return m != nil && m.has.tamper }
-
-// Register returns the reference for PCR i, nil where there is none.
+// Register returns a baseline's reference for PCR i, nil where there is none.
 func (c *Compiled) Register(i int) *Register { return c.registers[i] }
+
+// PCR returns a manifest's reference for PCR i, nil where there is none.
+func (c *Compiled) PCR(i int) *manifest.PCR { return c.sets[i] }
+
+// Events yields the events of a manifest's PCR i that have a digest, in any bank.
+func (c *Compiled) Events(i int, digest []byte) iter.Seq[*manifest.Event] {
+	return func(yield func(*manifest.Event) bool) {
+		for _, e := range c.events[string(digest)] {
+			if e.pcr == i && !yield(e.event) {
+				return
+			}
+		}
+	}
+}
 
 // PCRs returns the PCRs that the document speaks of.
 func (c *Compiled) PCRs() pcr.Selection { return c.selected }
 
+// Speaks reports whether the document has something to compare PCRs of a bank with.
+func (c *Compiled) Speaks(bank pcr.Algorithm) bool {
+	if c.Kind == KindBaseline {
+		return c.Bank == bank
+	}
+	for _, p := range c.sets {
+		if p != nil && Comparable(p, bank) {
+			return true
+		}
+	}
+	return false
+}
+
+// Comparable reports whether a manifest's PCR has a value or an event in a bank.
+func Comparable(p *manifest.PCR, bank pcr.Algorithm) bool {
+	return slices.ContainsFunc(p.Values, func(d manifest.Digests) bool { return d.Get(bank) != nil }) ||
+		slices.ContainsFunc(p.Events, func(e manifest.Event) bool { return e.Digests.Get(bank) != nil })
+}
+
 // HasFiles reports whether the document says which files may run.
-func (c *Compiled) HasFiles() bool { return len(c.files) > 0 }
+func (c *Compiled) HasFiles() bool { return c.files != nil && c.files.n > 0 }
 
 // Match is how a file compares with the reference.
 type Match int
@@ -199,19 +183,7 @@ const (
 
 // File compares a measured file. other is the expected path (Moved) or the expected digest in hexadecimal (Changed).
 func (c *Compiled) File(path string, digest []byte) (m Match, other string) {
-	expected, ok := c.files[path]
-	for _, d := range expected {
-		if bytes.Equal(d, digest) {
-			return Same, ""
-		}
-	}
-	if ok {
-		return Changed, hex.EncodeToString(expected[0])
-	}
-	if p, ok := c.digests[string(digest)]; ok {
-		return Moved, p
-	}
-	return Unknown, ""
+	return c.files.compare(path, digest)
 }
 
 func fold(s string) string { return strings.ToLower(strings.TrimSpace(s)) }

@@ -41,6 +41,11 @@ func (b *Baseline) validateMeasured() error {
 	if len(b.Files) > maxFiles {
 		return fmt.Errorf("%d files, at most %d allowed", len(b.Files), maxFiles)
 	}
+	for _, f := range b.Files {
+		if len(f.Digest) == 0 || len(f.Digest) > maxDigest {
+			return fmt.Errorf("file %q: digest of %d bytes, want 1 to %d", f.Path, len(f.Digest), maxDigest)
+		}
+	}
 	var seen pcr.Selection
 	for _, r := range b.PCRs {
 		if r.Index < 0 || r.Index >= pcr.Count || seen.Has(r.Index) {

@@ -65,6 +65,7 @@ type Finding struct {
 	Meaning   string    `json:"meaning" cbor:"8,keyasint"`                      // one sentence
 	Action    string    `json:"action" cbor:"9,keyasint"`                       // what to do
 	FirstSeen time.Time `json:"first_seen" cbor:"10,keyasint"`
+	Waiver    *Waiver   `json:"waived,omitempty" cbor:"11,keyasint,omitempty"` // set: the finding does not count, Severity is Info
 }
 
 // Line returns the finding in one line.

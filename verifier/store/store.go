@@ -78,6 +78,7 @@ type Outcome struct {
 	Evidence []byte        // the evidence message as received
 	Result   result.Result // what was concluded
 	EAR      string        // the same, signed
+	Seen     []Seen        // what the evidence refers to; kinds that it does not speak of are left out
 }
 
 // StoredResult is a result as kept.
@@ -217,6 +218,14 @@ type Store interface {
 	Tokens
 	Events
 	Settings
+	Policies
+	Captures
+	Comparison
+	Vendors
+	Manifests
+	Denials
+	Choices
+	Sightings
 	// Ping reports whether the store can commit.
 	Ping(ctx context.Context) error
 	// Close waits for running writes and closes.

@@ -67,7 +67,7 @@ func Config(tb testing.TB) api.Config {
 	}
 	s := Store(tb)
 	return api.Config{
-		Store: s, Fleet: &Fleet{Store: s}, Keys: []*ecdsa.PublicKey{&key.PublicKey},
+		Store: s, Fleet: &Fleet{Fleet: publications(tb, s), Store: s}, Keys: []*ecdsa.PublicKey{&key.PublicKey},
 		Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler), Version: "test",
 	}
 }

@@ -18,6 +18,8 @@ import (
 
 // Fleet is an api.Fleet without devices: a challenge is answered at once with what Answer says.
 type Fleet struct {
+	*fleet.Fleet // what deals with manifests, deny-lists and vendors' keys
+
 	Store  store.Store
 	Signer *result.Signer // signs results; may be nil where Answer is
 	Fail   error          // what every method returns, if it is set
@@ -25,6 +27,9 @@ type Fleet struct {
 	mu     sync.Mutex
 	answer func(device string) *result.Result
 	asked  []string
+
+	content []byte // of every flash region
+	reason  string // why none is sent
 }
 
 var _ api.Fleet = (*Fleet)(nil)

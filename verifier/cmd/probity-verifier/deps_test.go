@@ -35,6 +35,8 @@ var layers = map[string]layer{
 	"firmware/manifest/corim":  {0, "the standard's format: no profile, no PCRs"},
 	"firmware/manifest":        {1, "reference values by PCR"},
 	"firmware/manifest/tcgrim": {2, "turns another format into manifests"},
+	"firmware/shipment/rootfs": {2, "files of root file systems as manifests list them"},
+	"firmware/shipment":        {4, "turns what vendors ship into manifests, by all of the above"},
 
 	"agent/charter": {2, "what may leave, by the names that the wire gives it"},
 	"agent/collect": {2, "reads what the firmware packages parse"},
@@ -49,6 +51,7 @@ var layers = map[string]layer{
 	"verifier/api/v1":    {3, "vocabulary that clients share with the server: data only"},
 	"verifier/appraise":  {3, "pure: everything that it needs is handed to it, never a store or a clock"},
 
+	"verifier/policy":       {4, "documents compiled to what an appraisal asks for; pure, wherever they are kept"},
 	"verifier/store":        {4, "keeps what was decided"},
 	"verifier/store/sqlite": {4, "is a store"},
 	"verifier/broker":       {4, "lets messages through, does not read them"},

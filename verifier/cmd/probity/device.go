@@ -23,7 +23,8 @@ const (
 
 func (a *app) deviceCommand() *cobra.Command {
 	return group("device", "See devices, let them in, name them, ask for evidence",
-		a.deviceList(), a.deviceShow(), a.deviceLabel(), a.deviceApprove(), a.deviceAttest(), a.deviceRemove())
+		a.deviceList(), a.deviceShow(), a.deviceLabel(), a.deviceApprove(), a.deviceAttest(),
+		a.deviceCapture(), a.deviceCaptures(), a.deviceRemove())
 }
 
 func devicePath(name string, rest ...string) string {

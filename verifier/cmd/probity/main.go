@@ -1,5 +1,6 @@
-// Command probity is the tool of operators and auditors: it asks a verifier about devices and changes what operators may
-// change, and it explains boot event logs and IMA lists offline.
+// Command probity is the tool of operators, vendors and auditors: it asks a verifier about devices and changes what
+// operators may change; offline it makes, signs and reads manifests, looks into firmware images, and explains boot event
+// logs and IMA lists.
 //
 // Commands are a noun and a verb. Data goes to stdout as a table for people, or as JSON or YAML with -o; messages go to
 // stderr. What other machines say of themselves is escaped before it reaches a terminal. Exit codes: see errors.go.

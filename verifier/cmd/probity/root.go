@@ -53,8 +53,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func (a *app) root() *cobra.Command {
-	root := group("probity", "Ask a verifier what devices run", a.logCommand(), a.imaCommand(), a.deviceCommand(),
-		a.baselineCommand(), a.tokenCommand(), a.eventsCommand(), a.versionCommand())
+	root := group("probity", "Ask a verifier what devices run", a.logCommand(), a.imaCommand(), a.deviceCommand(), a.explainCommand(),
+		a.manifestCommand(), a.vendorCommand(), a.denylistCommand(), a.outliersCommand(), a.baselineCommand(),
+		a.policyCommand(), a.tokenCommand(), a.eventsCommand(), a.keyCommand(), a.imageCommand(), a.versionCommand())
 	root.Long = long
 	root.SilenceErrors = true
 	root.SilenceUsage = true
@@ -65,6 +66,10 @@ func (a *app) root() *cobra.Command {
 		switch a.output {
 		case "table", "json", "yaml":
 			return nil
+		case diagnostic:
+			if _, ok := cmd.Annotations[diagnostic]; ok {
+				return nil
+			}
 		}
 		return usagef(cmd, "-o %q: want table, json or yaml", a.output)
 	}

@@ -67,7 +67,7 @@ func TestOnline(t *testing.T) {
 				Setup:               o.setup,
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"exits": exits, "device": o.device, "record": o.record, "answer": o.answer, "token": o.token,
-					"event": o.event, "context": o.context,
+					"event": o.event, "context": o.context, "publish": o.publish, "seen": o.seen, "sends": o.sends, "captured": o.captured,
 				},
 			})
 		})
@@ -161,8 +161,8 @@ func resultOf(state string) result.Result {
 	return r
 }
 
-// flash is what a hostile device says of its flash memory.
-var flash = []result.Region{
+// regions is what a hostile device says of its flash memory.
+var regions = []result.Region{
 	{Name: "bios", Source: "mtd:bios", Length: 8 << 20, Digest: strings.Repeat("12", 32), Status: result.RegionChanged},
 	{
 		Name: "env", Source: "mtd:env", Length: 65536, Digest: strings.Repeat("34", 32), Status: result.RegionSame,
@@ -171,15 +171,18 @@ var flash = []result.Region{
 	{Name: hostile, Source: "spi:1.0", Status: result.RegionUnavailable, Reason: "permission: not root"},
 }
 
-// record stores a result: "record NAME STATE [stale|flash]".
+// record stores a result: "record NAME STATE|changed [stale|flash]".
 func (o *online) record(ts *testscript.TestScript, _ bool, args []string) {
 	r := resultOf(args[1])
+	if args[1] == "changed" {
+		changedFlash(&r)
+	}
 	if len(args) == 3 && args[2] == "stale" {
 		r.At = time.Now().Add(-3 * time.Hour)
 		r.StaleAt = r.At.Add(time.Hour)
 	}
 	if len(args) == 3 && args[2] == "flash" {
-		r.Regions, r.FlashAge = flash, 7200
+		r.Regions, r.FlashAge = regions, 7200
 		r.Strength = result.Strengths{
 			Identity: result.Hardware, Boot: result.Hardware, Runtime: result.MeasuredAgent, Flash: result.SelfAsserted, Platform: result.None,
 		}

@@ -165,6 +165,7 @@ func (a *app) writeFindings(b *bytes.Buffer, findings []result.Finding) {
 			{"meaning", f.Meaning},
 			{"action", f.Action},
 			{"first seen", stamp(&f.FirstSeen)},
+			{"waived", waived(f.Waiver)},
 		})
 	}
 }

@@ -31,7 +31,20 @@ func (s *Store) Record(ctx context.Context, o store.Outcome, events ...store.Eve
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, "record outcome", func(t *tx) error { return t.record(&o, p, digest, res, events) })
+	changed, err := s.compare(ctx, &o)
+	if err != nil {
+		return err
+	}
+	keys := findingKeys(o.Result.Findings)
+	return s.write(ctx, "record outcome", func(t *tx) error {
+		if err := t.record(&o, p, digest, res, events); err != nil {
+			return err
+		}
+		if err := t.indexFindings(o.Device.Tenant, o.Device.ID, keys); err != nil {
+			return err
+		}
+		return t.see(&o.Device, changed)
+	})
 }
 
 func (t *tx) record(o *store.Outcome, p profile, digest, res []byte, events []store.Event) error {

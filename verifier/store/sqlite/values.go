@@ -87,6 +87,9 @@ func decodeResult(b []byte) (r result.Result, err error) {
 	r.IssuedAt, r.At, r.StaleAt = store.Micro(r.IssuedAt), store.Micro(r.At), store.Micro(r.StaleAt)
 	for i := range r.Findings {
 		r.Findings[i].FirstSeen = store.Micro(r.Findings[i].FirstSeen)
+		if w := r.Findings[i].Waiver; w != nil {
+			w.Expires = store.Micro(w.Expires)
+		}
 	}
 	return r, nil
 }

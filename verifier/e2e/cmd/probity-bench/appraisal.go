@@ -64,7 +64,7 @@ func newSubject(log, list []byte) (*subject, error) {
 func (s *subject) report() ([]byte, error) {
 	s.now = s.now.Add(time.Second)
 	c := &proto.Challenge{Nonce: s.keys.Issue(challenge.Evidence, tenant, s.device.ID, s.now), PCRs: uint32(s.policy.PCRs)}
-	s.record.Ask(c, s.set, s.policy)
+	s.record.Ask(c, s.set, s.policy, s.now)
 	message, contents, err := s.device.Report(c)
 	for d, b := range contents {
 		s.contents[d] = b
@@ -183,7 +183,7 @@ func firstSight(ctx context.Context, _ string) (*bench, error) {
 	if err := appraise.ReferenceValues(&base, bank, log, nil, nil); err != nil {
 		return nil, err
 	}
-	model, policy := reference.Compile([]reference.Baseline{base}).For("", ""), appraise.DefaultPolicy().Seal()
+	model, policy := reference.Compile([]reference.Baseline{base}).For("", "").At(time.Now()), appraise.DefaultPolicy().Seal()
 	var pcrs []attest.PCR
 	for _, i := range bank.Present().Indices() {
 		pcrs = append(pcrs, attest.PCR{Index: i, Digest: bank.Value(i), DigestAlg: pcr.SHA256.Hash()})

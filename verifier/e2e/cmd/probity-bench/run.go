@@ -68,7 +68,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func measureAll(ctx context.Context, testdata string, progress io.Writer) ([]row, error) {
 	var rows []row
-	for _, prepare := range []func(context.Context, string) (*bench, error){steady, firstSight, imaList, agentAttest} {
+	for _, prepare := range []func(context.Context, string) (*bench, error){
+		steady, firstSight, imaList, agentAttest,
+		flashHash, manifestCreate, manifestSign, manifestVerify, manifestCompile, imaLookup, imageDiff,
+	} {
 		b, err := prepare(ctx, testdata)
 		if err != nil {
 			return nil, err

@@ -1,0 +1,311 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/probity-attest/probity/firmware/manifest"
+	v1 "github.com/probity-attest/probity/verifier/api/v1"
+)
+
+const (
+	// uploadTimeout is how long sending a manifest may take.
+	uploadTimeout = 10 * time.Minute
+	// maxProofFile is the largest log proof that is sent, in bytes: what fits into a header.
+	maxProofFile = 8 << 10
+	// pollEvery is how often the verifier is asked how far long work is.
+	pollEvery = 500 * time.Millisecond
+	// shownFindings is how many findings of a device a dry run shows in its table.
+	shownFindings = 3
+)
+
+// manifestServerCommands are the commands of "probity manifest" that speak to a verifier.
+func (a *app) manifestServerCommands() []*cobra.Command {
+	return []*cobra.Command{
+		a.manifestSubmit(), a.manifestDryRun(), a.manifestList(), a.manifestStatus(), a.manifestSupersede(), a.manifestWithdraw(),
+		a.manifestSettings(),
+	}
+}
+
+// upload sends a document as it is.
+func (c *client) upload(ctx context.Context, path string, query url.Values, proof, document []byte, out any) error {
+	target := c.base + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(document))
+	if err != nil {
+		return fmt.Errorf("request: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("Accept", "application/json, application/problem+json")
+	req.Header.Set("Content-Type", "application/cose")
+	if len(proof) > 0 {
+		req.Header.Set(v1.LogProofHeader, base64.StdEncoding.EncodeToString(proof))
+	}
+	patient := *c.http
+	patient.Timeout = uploadTimeout
+	res, err := patient.Do(req)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the verifier's answer: %w", err)
+	}
+	if res.StatusCode < 200 || res.StatusCode > 299 {
+		return problem(res, answer)
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("the verifier's answer is not what this version of probity understands: %w", err)
+	}
+	return nil
+}
+
+func (a *app) manifestSubmit() *cobra.Command {
+	var overlap time.Duration
+	var proof string
+	cmd := &cobra.Command{
+		Use: "submit FILE", Short: "Submit a signed manifest or deny-list, or another signature of one (FILE - for standard input)",
+		Args: need("FILE"),
+	}
+	cmd.Flags().DurationVar(&overlap, "overlap", 0, "how long the manifests that this one supersedes stay valid (default: as it says itself)")
+	cmd.Flags().StringVar(&proof, "log-proof", "", "`FILE` with the proof of its inclusion in a transparency log")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if overlap < 0 {
+			return usagef(cmd, "--overlap %s: want 0 or more", overlap)
+		}
+		document, err := a.readFile(args[0], manifest.MaxSize)
+		if err != nil {
+			return err
+		}
+		var logProof []byte
+		if proof != "" {
+			if logProof, err = a.readFile(proof, maxProofFile); err != nil {
+				return err
+			}
+		}
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		query := url.Values{}
+		if cmd.Flags().Changed("overlap") {
+			query.Set("overlap_seconds", strconv.FormatInt(int64(overlap/time.Second), 10))
+		}
+		var m v1.Manifest
+		if err := c.upload(cmd.Context(), "/v1/manifests", query, logProof, document, &m); err != nil {
+			return err
+		}
+		a.say("submitted %s", m.Name)
+		return a.printManifest(m)
+	}
+	return cmd
+}
+
+func (a *app) manifestList() *cobra.Command {
+	var state, vendor, model string
+	cmd := &cobra.Command{Use: "list", Short: "List manifests and deny-lists of a verifier", Args: need()}
+	cmd.Flags().StringVar(&state, "state", "", "only those that are submitted, active, superseded, withdrawn or void")
+	cmd.Flags().StringVar(&vendor, "vendor", "", "only those of this vendor")
+	cmd.Flags().StringVar(&model, "model", "", "only those of this model")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		query := url.Values{}
+		for name, value := range map[string]string{"state": state, "vendor": vendor, "model": model} {
+			if value != "" {
+				query.Set(name, value)
+			}
+		}
+		var list v1.Manifests
+		if err := c.call(cmd.Context(), http.MethodGet, "/v1/manifests", query, nil, &list); err != nil {
+			return err
+		}
+		return a.print(list, func(w io.Writer) error { return a.writeManifests(w, list.Manifests) })
+	}
+	return cmd
+}
+
+func (a *app) writeManifests(w io.Writer, list []v1.Manifest) error {
+	t := a.table("ID", "VENDOR", "MODEL", "VERSION", "STATE", "FROM", "UNTIL", "ENDORSED BY", "DIGEST")
+	t.width = textWidth
+	for _, m := range list {
+		what := m.Version
+		if m.Advisory != "" {
+			what = "denies: " + m.Advisory
+		}
+		t.add(m.Name, m.Vendor, m.Model, what, m.State, stamp(&m.From), stamp(m.Until), endorsers(&m), shortKey(m.Digest))
+	}
+	return t.write(w)
+}
+
+func endorsers(m *v1.Manifest) string {
+	var names []string
+	for _, e := range m.Endorsements {
+		name := e.Name + " (" + e.Role + ")"
+		if e.Void != "" {
+			name = e.Name + " (void)"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func manifestPath(name string, rest ...string) string {
+	p := "/v1/manifests/" + url.PathEscape(name)
+	for _, r := range rest {
+		p += "/" + r
+	}
+	return p
+}
+
+func (a *app) manifestStatus() *cobra.Command {
+	return &cobra.Command{
+		Use: "status MANIFEST", Short: "Show where a manifest stands (MANIFEST: id, vendor:id, digest or its start)", Args: need("MANIFEST"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.onManifest(cmd.Context(), args[0], http.MethodGet, nil)
+		},
+	}
+}
+
+func (a *app) manifestSupersede() *cobra.Command {
+	var overlap time.Duration
+	cmd := &cobra.Command{
+		Use: "supersede OLD NEW", Short: "Let NEW take the place of OLD, after an overlap in which both are valid", Args: need("OLD", "NEW"),
+	}
+	cmd.Flags().DurationVar(&overlap, "overlap", 0, "how long both are valid, such as 720h")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if overlap < 0 {
+			return usagef(cmd, "--overlap %s: want 0 or more", overlap)
+		}
+		return a.onManifest(cmd.Context(), args[0], http.MethodPost, v1.Supersession{By: args[1], Overlap: int64(overlap / time.Second)}, "supersede")
+	}
+	return cmd
+}
+
+func (a *app) manifestWithdraw() *cobra.Command {
+	var in v1.Withdrawal
+	cmd := &cobra.Command{
+		Use: "withdraw MANIFEST --reason TEXT", Short: "Declare that a manifest or deny-list was wrong; it does not come back",
+		Args: need("MANIFEST"),
+	}
+	cmd.Flags().StringVar(&in.Reason, "reason", "", "why")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if in.Reason == "" {
+			return usagef(cmd, "--reason is missing: others will ask")
+		}
+		return a.onManifest(cmd.Context(), args[0], http.MethodPost, in, "withdraw")
+	}
+	return cmd
+}
+
+func (a *app) onManifest(ctx context.Context, name, method string, in any, rest ...string) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	var m v1.Manifest
+	if err := c.call(ctx, method, manifestPath(name, rest...), nil, in, &m); err != nil {
+		if isMissing(err) {
+			return fmt.Errorf("manifest %q: %w; see \"probity manifest list\"", name, err)
+		}
+		return err
+	}
+	return a.printManifest(m)
+}
+
+func (a *app) printManifest(m v1.Manifest) error {
+	return a.print(m, func(w io.Writer) error {
+		t := a.table("MANIFEST", m.Name)
+		add := func(name, value string) {
+			if value != "" && value != "-" {
+				t.add(name, value)
+			}
+		}
+		add("vendor", m.Vendor)
+		add("model", m.Model)
+		add("version", m.Version)
+		add("denies", m.Advisory)
+		state := m.State
+		if m.SupersededBy != "" {
+			state += " by " + m.SupersededBy
+		}
+		add("state", state)
+		counts := "no"
+		if m.Counts {
+			counts = "yes"
+		}
+		add("counts", counts)
+		add("from", stamp(&m.From))
+		add("until", stamp(m.Until))
+		add("own validity", ownPeriod(m.NotBefore, m.NotAfter))
+		add("withdrawn", stamp(m.Withdrawn))
+		add("reason", m.Reason)
+		add("log proof", m.LogProof)
+		add("digest", "sha256:"+m.Digest)
+		for _, e := range m.Endorsements {
+			text := fmt.Sprintf("%s (%s), key %s, submitted %s", e.Name, e.Role, shortKey(e.Key), stamp(&e.Submitted))
+			if e.Void != "" {
+				text += "; void: " + e.Void
+			}
+			add("endorsed by", text)
+		}
+		return t.write(w)
+	})
+}
+
+func ownPeriod(from, until *time.Time) string {
+	if from == nil && until == nil {
+		return ""
+	}
+	return stamp(from) + " to " + stamp(until)
+}
+
+func (a *app) manifestSettings() *cobra.Command {
+	var require bool
+	cmd := &cobra.Command{
+		Use: "settings", Short: "Show or change what is demanded of manifests", Args: need(),
+		Long: `Show or change what is demanded of manifests.
+
+With --require-log-proof a manifest is accepted only with a proof of its inclusion in a transparency log, so that nobody
+can be shown a special one unseen. The verifier knows no such log yet and can check no proof: it then accepts no manifest
+at all. Those that were accepted before stay.`,
+	}
+	cmd.Flags().BoolVar(&require, "require-log-proof", false, "accept manifests only with a log proof")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		var s v1.Settings
+		if cmd.Flags().Changed("require-log-proof") {
+			err = c.call(cmd.Context(), http.MethodPatch, "/v1/settings", nil, v1.SettingsPatch{RequireLogProof: &require}, &s)
+		} else {
+			err = c.call(cmd.Context(), http.MethodGet, "/v1/settings", nil, nil, &s)
+		}
+		if err != nil {
+			return err
+		}
+		return a.print(s, func(w io.Writer) error {
+			t := a.table("SETTING", "VALUE")
+			t.add("require-log-proof", strconv.FormatBool(s.RequireLogProof))
+			return t.write(w)
+		})
+	}
+	return cmd
+}
