@@ -4,14 +4,15 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/probity-attest/probity/firmware/pcr"
 )
 
-// Every bit of every captured log is flipped. Against the values that the TPM quoted, the log must then be refused,
-// or all that Verify vouches for (PCR, order and digest of each extending event) is unchanged, and a change of data
-// shows in DataMatches.
+// Every bit of every captured log is flipped (of those that are the like of another, with an agent inside, every 13th).
+// Against the values that the TPM quoted, the log must then be refused, or all that Verify vouches for (PCR, order and
+// digest of each extending event) is unchanged, and a change of data shows in DataMatches.
 func TestBitFlips(t *testing.T) {
 	flips, accepted := 0, 0
 	stride := 1
@@ -26,7 +27,11 @@ func TestBitFlips(t *testing.T) {
 		}
 		bits := bound(original)
 		mutant := bytes.Clone(raw)
-		for i := 0; i < 8*len(raw); i += stride {
+		step := stride
+		if strings.HasPrefix(name, "q35-") || strings.HasPrefix(name, "virt-") {
+			step *= 13
+		}
+		for i := 0; i < 8*len(raw); i += step {
 			mutant[i/8] ^= 1 << (i % 8)
 			flips++
 			if v := verifyBytes(mutant, quoted); v != nil {
