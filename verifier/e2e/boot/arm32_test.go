@@ -83,6 +83,11 @@ func TestARM32(t *testing.T) {
 			if d := w.Device(c.id); d.Level != result.Software {
 				t.Errorf("identity level = %s, want %s: it is shown for what it is", d.Level, result.Software)
 			}
+			for _, part := range []result.Submod{result.Flash, result.Platform} {
+				if got := first.Strength.Of(part); got != result.SelfAsserted {
+					t.Errorf("strength of %s = %s, want %s", part, got, result.SelfAsserted)
+				}
+			}
 			w.Baseline(c.id, string(b.Board))
 			wantFindings(t, c.attest(result.Warning), software)
 			c.tampered(b)
