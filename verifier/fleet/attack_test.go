@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -175,12 +176,14 @@ func TestSlowDevice(t *testing.T) {
 	slow, d := r.trusted(), r.healthy()
 	message := slow.report(slow.challenged())
 	begun, release := make(chan struct{}), make(chan struct{})
+	var first sync.Once
 	r.store.before = func(op string) error {
 		if op == "Record" {
-			select {
-			case begun <- struct{}{}:
+			mine := false
+			first.Do(func() { mine = true }) // the other device's call goes through
+			if mine {
+				close(begun)
 				<-release
-			default: // the other device's
 			}
 		}
 		return nil
