@@ -3,136 +3,33 @@ package collect
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path"
-	"path/filepath"
-	"strings"
 	"syscall"
 
+	"github.com/probity-attest/probity/firmware/hostfs"
 	"github.com/probity-attest/probity/proto"
 )
 
 // securityfs is where the kernel's security modules and TPM driver show their logs.
 const securityfs = "sys/kernel/security"
 
-// Errors of reading beside those of package fs.
-var (
-	errTooLarge   = errors.New("too large")
-	errNotRegular = errors.New("not a regular file")
-)
-
-// root is a directory that stands for "/". Names below it are relative and use slashes.
+// root is the file system of the machine, of which the collector tells.
 type root string
 
+func (r root) files() hostfs.Tree { return hostfs.Tree(r) }
+
 // show returns the full path of a name, for messages.
-func (r root) show(name string) string { return filepath.Join(string(r), name) }
+func (r root) show(name string) string { return r.files().Show(name) }
 
-// resolve returns the full path of name without symbolic links, of which absolute ones begin again at r: in a container
-// they would otherwise lead out of the host's tree. It fails with an error of package fs.
-func (r root) resolve(name string) (string, error) {
-	at, rest := "", strings.Split(name, "/")
-	for links := 0; len(rest) > 0; {
-		part := rest[0]
-		rest = rest[1:]
-		switch part {
-		case "", ".":
-			continue
-		case "..":
-			if at = path.Dir(at); at == "." || at == "/" {
-				at = ""
-			}
-			continue
-		}
-		next := path.Join(at, part)
-		target, err := os.Readlink(r.show(next))
-		if err != nil {
-			if !errors.Is(err, syscall.EINVAL) { // EINVAL: exists and is no link
-				return "", err
-			}
-			at = next
-			continue
-		}
-		if links++; links > maxLinks {
-			return "", &fs.PathError{Op: "open", Path: r.show(name), Err: syscall.ELOOP}
-		}
-		if path.IsAbs(target) {
-			at = ""
-		}
-		rest = append(strings.Split(target, "/"), rest...)
-	}
-	return r.show(at), nil
-}
+// open opens a regular file for reading.
+func (r root) open(name string) (*os.File, error) { return r.files().Open(name, hostfs.Regular) }
 
-// open opens a regular file for reading. Anything else is refused before it is opened, since opening alone can block
-// (named pipes) or act (a watchdog).
-func (r root) open(name string) (*os.File, error) {
-	full, err := r.resolve(name)
-	if err != nil {
-		return nil, err
-	}
-	info, err := os.Lstat(full)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: %w (%s)", full, errNotRegular, info.Mode().Type())
-	}
-	// O_NONBLOCK: should another file take its place meanwhile, opening still does not block.
-	f, err := os.OpenFile(full, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	if info, err = f.Stat(); err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s: %w (%s)", full, errNotRegular, info.Mode().Type())
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
-// read returns the content of a regular file of at most limit bytes. Sizes that the kernel states are not believed: those
-// of proc and securityfs are 0.
-func (r root) read(name string, limit int64) ([]byte, error) {
-	f, err := r.open(name)
-	if err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s: %w: over %d bytes", r.show(name), errTooLarge, limit)
-	}
-	return b, nil
-}
+// read returns the content of a regular file of at most limit bytes.
+func (r root) read(name string, limit int64) ([]byte, error) { return r.files().Read(name, limit) }
 
 // names returns at most limit names in a directory.
-func (r root) names(name string, limit int) ([]string, error) {
-	full, err := r.resolve(name)
-	if err != nil {
-		return nil, err
-	}
-	info, err := os.Lstat(full)
-	if err != nil {
-		return nil, err
-	}
-	if !info.IsDir() {
-		return nil, &fs.PathError{Op: "open", Path: full, Err: syscall.ENOTDIR}
-	}
-	f, err := os.Open(full)
-	if err != nil {
-		return nil, err
-	}
-	names, err := f.Readdirnames(limit)
-	if errors.Is(err, io.EOF) { // an empty directory
-		err = nil
-	}
-	return names, errors.Join(err, f.Close())
-}
+func (r root) names(name string, limit int) ([]string, error) { return r.files().Names(name, limit) }
 
 func isMissing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
@@ -145,9 +42,9 @@ func (r root) unavailable(name string, err error) *proto.Unavailable {
 		return unavailable(proto.CauseNotFound, "%s does not exist", r.show(name))
 	case errors.Is(err, fs.ErrPermission):
 		return unavailable(proto.CausePermission, "%v: run the agent as root or with CAP_DAC_READ_SEARCH", err)
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, hostfs.ErrTooLarge):
 		return unavailable(proto.CauseTooLarge, "%v", err)
-	case errors.Is(err, errNotRegular):
+	case errors.Is(err, hostfs.ErrNotRegular):
 		return unavailable(proto.CauseMalformed, "%v", err)
 	case errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO), errors.Is(err, syscall.EOPNOTSUPP):
 		return unavailable(proto.CauseNoSupport, "%v", err)

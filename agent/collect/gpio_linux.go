@@ -52,18 +52,13 @@ const (
 
 // openLine requests a line from the kernel: from then on no other program can have it. It stays an input, or becomes one.
 func openLine(machine root, l TamperLine) (contact, error) {
-	name, err := machine.resolve("dev/" + l.Chip)
-	if err != nil {
-		return nil, err
-	}
-	info, err := os.Lstat(name)
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Type() != fs.ModeDevice|fs.ModeCharDevice {
-		return nil, fmt.Errorf("%s: %w: no character device", name, fs.ErrInvalid)
-	}
-	chip, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	name := machine.show("dev/" + l.Chip)
+	chip, err := machine.files().Open("dev/"+l.Chip, func(info fs.FileInfo) error {
+		if info.Mode().Type() != fs.ModeDevice|fs.ModeCharDevice {
+			return fmt.Errorf("%w: no character device", fs.ErrInvalid)
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 
+	"github.com/probity-attest/probity/firmware/hostfs"
 	"github.com/probity-attest/probity/firmware/ima"
 	"github.com/probity-attest/probity/proto"
 )
@@ -66,7 +67,7 @@ func (c *Collector) IMASegment(ctx context.Context, from uint64) (data []byte, c
 				return err
 			}
 			if len(data)+len(raw) > proto.MaxIMASegment {
-				return fmt.Errorf("IMA list from entry %d on: %w: over %d bytes", from, errTooLarge, proto.MaxIMASegment)
+				return fmt.Errorf("IMA list from entry %d on: %w: over %d bytes", from, hostfs.ErrTooLarge, proto.MaxIMASegment)
 			}
 			data = append(data, raw...)
 		}

@@ -6,8 +6,6 @@ import "time"
 const (
 	// maxText is the largest text file: a kernel command line, an os-release.
 	maxText = 16 << 10
-	// maxLinks is how many symbolic links one name may lead through, as in Linux (path_resolution(7)).
-	maxLinks = 40
 	// maxResources is how many entries of the EFI System Resource Table are reported: proto.Platform's limit.
 	maxResources = 64
 	// maxCommandLine is the longest kernel command line in bytes: proto.Platform's limit.

@@ -41,7 +41,7 @@ func newBlockReader(t tree, s Source, f *os.File) (Reader, error) {
 	}
 	r := &fileReader{file: f, chip: Chip{Kind: Block, Device: s.Name, Size: uint64(size)}}
 	// Without sysfs a device can be read all the same; only what sysfs tells is unknown.
-	dir, err := t.resolve(fmt.Sprintf("sys/dev/block/%d:%d", major, minor))
+	dir, err := t.files().Resolve(fmt.Sprintf("sys/dev/block/%d:%d", major, minor))
 	if err != nil {
 		return r, nil
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/probity-attest/probity/firmware/hostfs"
 )
 
 func mtdSource(n int) Source { return Source{MTD, fmt.Sprintf("mtd%d", n)} }
@@ -87,7 +89,7 @@ func TestDiscoverErrors(t *testing.T) {
 	if want := []Region{{Name: "good", Source: mtdSource(0), Length: 65536}}; !cmp.Equal(got, want) {
 		t.Errorf("Discover = %v, want %v", got, want)
 	}
-	if len(errs) != 4 || !errors.Is(errs[1], errTooLarge) || !errors.Is(errs[2], fs.ErrNotExist) || !errors.Is(errs[3], syscall.ENOTDIR) {
+	if len(errs) != 4 || !errors.Is(errs[1], hostfs.ErrTooLarge) || !errors.Is(errs[2], fs.ErrNotExist) || !errors.Is(errs[3], syscall.ENOTDIR) {
 		t.Errorf("Discover: errors %v, want four: size, attribute, gone, sys/block", errs)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/probity-attest/probity/firmware/hostfs"
 )
 
 // Expand returns the regions that a region with a pattern stands for, one for each file that matches, in order of name;
@@ -110,7 +112,7 @@ func (t tree) matches(dir, part string, last bool) ([]string, error) {
 }
 
 func (t tree) isDirectory(name string) bool {
-	f, err := t.open(name, directory)
+	f, err := t.open(name, hostfs.Folder)
 	if err != nil {
 		return false
 	}

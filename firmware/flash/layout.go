@@ -8,6 +8,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/probity-attest/probity/firmware/hostfs"
 )
 
 // Layout lists the regions of a machine's flash. Its file is YAML:
@@ -53,7 +55,7 @@ func LoadLayout(name string) (*Layout, error) {
 		return nil, fmt.Errorf("flash layout: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "flash layout", Path: name, Err: errNotRegular}
+		return nil, &fs.PathError{Op: "flash layout", Path: name, Err: hostfs.ErrNotRegular}
 	}
 	f, err := os.Open(name)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/probity-attest/probity/firmware/hostfs"
 )
 
 func isOutside(err error) bool { return errors.Is(err, ErrOutside) }
@@ -211,7 +213,7 @@ func TestLoadLayout(t *testing.T) {
 	if _, err := LoadLayout(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("LoadLayout(none) = %v, want ErrNotExist", err)
 	}
-	if _, err := LoadLayout(dir); !errors.Is(err, errNotRegular) {
-		t.Errorf("LoadLayout(folder) = %v, want errNotRegular", err)
+	if _, err := LoadLayout(dir); !errors.Is(err, hostfs.ErrNotRegular) {
+		t.Errorf("LoadLayout(folder) = %v, want ErrNotRegular", err)
 	}
 }

@@ -22,7 +22,6 @@ const (
 	maxEntries   = 16384 // names read of one directory, of which a pattern selects
 	maxDevices   = 1024  // MTD devices looked at
 	maxAttribute = 4096  // bytes of a file in sysfs: one page
-	maxLinks     = 40    // symbolic links on the way to one file, as in the kernel
 	// MaxBad is the most ranges of bad blocks that are listed of one region. NAND makers promise at most 2 percent.
 	MaxBad = 4096
 )

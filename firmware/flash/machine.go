@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"periph.io/x/conn/v3/spi"
+
+	"github.com/probity-attest/probity/firmware/hostfs"
 )
 
 // Machine is where sources are looked for. The zero Machine is the one that this process runs on.
@@ -89,7 +91,7 @@ func (r *fileReader) Generation() (string, bool) {
 
 func (m Machine) openFile(s Source) (Reader, error) {
 	name := literal(s.Name)
-	f, err := m.tree().open(name, regular)
+	f, err := m.tree().open(name, hostfs.Regular)
 	if err != nil {
 		return nil, err
 	}

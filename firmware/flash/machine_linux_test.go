@@ -17,6 +17,7 @@ import (
 	"periph.io/x/conn/v3/spi"
 
 	"github.com/probity-attest/probity/firmware/flash/flashtest"
+	"github.com/probity-attest/probity/firmware/hostfs"
 )
 
 func TestOpenFile(t *testing.T) {
@@ -59,8 +60,8 @@ func TestOpenFile(t *testing.T) {
 	for name, want := range map[string]error{
 		"/lib/none":              fs.ErrNotExist,
 		"/lib/a.bin/b":           syscall.ENOTDIR,
-		"/lib":                   errNotRegular,
-		"/lib/pipe":              errNotRegular,
+		"/lib":                   hostfs.ErrNotRegular,
+		"/lib/pipe":              hostfs.ErrNotRegular,
 		"/lib/loop":              syscall.ELOOP,
 		"/lib/escape":            fs.ErrNotExist,
 		"/lib/escape.up":         fs.ErrNotExist,

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/probity-attest/probity/firmware/hostfs"
 )
 
 const (
@@ -73,7 +75,7 @@ func (t tree) mtdNumbers() ([]int, error) {
 		}
 	}
 	if len(out) > maxDevices {
-		return nil, fmt.Errorf("%s: %w: over %d devices", t.show(sysMTD), errTooLarge, maxDevices)
+		return nil, fmt.Errorf("%s: %w: over %d devices", t.show(sysMTD), hostfs.ErrTooLarge, maxDevices)
 	}
 	slices.Sort(out)
 	return out, nil
@@ -91,7 +93,7 @@ type mtdInfo struct {
 
 func (t tree) mtdInfo(n int) (mtdInfo, error) {
 	i := mtdInfo{number: n, chip: Chip{Kind: MTD}, parent: -1}
-	dir, err := t.resolve(fmt.Sprintf("%s/mtd%d", sysMTD, n))
+	dir, err := t.files().Resolve(fmt.Sprintf("%s/mtd%d", sysMTD, n))
 	if err != nil {
 		return i, err
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/probity-attest/probity/firmware/hostfs"
 )
 
 const (
@@ -94,7 +96,7 @@ func TestRealBlockDevice(t *testing.T) {
 		}
 	}
 	for _, s := range []Source{{File, device}, {Block, "/dev/null"}, {Block, "/proc/self/stat"}} {
-		if r, err := (Machine{}).Open(s); r != nil || !errors.Is(err, errNotBlock) && !errors.Is(err, errNotRegular) {
+		if r, err := (Machine{}).Open(s); r != nil || !errors.Is(err, errNotBlock) && !errors.Is(err, hostfs.ErrNotRegular) {
 			t.Errorf("Open(%v) = %v, %v, want it refused for its type", s, r, err)
 		}
 	}

@@ -43,7 +43,7 @@ func spidevNode(bus, chipSelect int) string { return fmt.Sprintf("/dev/spidev%d.
 func (m Machine) openSpidev(bus, chipSelect int) (spi.PortCloser, error) {
 	name := spidevNode(bus, chipSelect)
 	t := m.tree()
-	inside, err := t.resolve(name)
+	inside, err := t.files().Resolve(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: a chip that a kernel driver holds is found as mtd; for another, its devicetree node or "+
 			"driver_override must bind spidev", err)

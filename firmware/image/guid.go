@@ -21,6 +21,12 @@ func (g GUID) String() string {
 // MarshalText returns the text of String.
 func (g GUID) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
 
+// UnmarshalText reads the text of String.
+func (g *GUID) UnmarshalText(b []byte) (err error) {
+	*g, err = ParseGUID(string(b))
+	return err
+}
+
 // ParseGUID reads the text of String, in lower or upper case.
 func ParseGUID(s string) (g GUID, err error) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {

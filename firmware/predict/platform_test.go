@@ -2,7 +2,6 @@ package predict
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"strings"
 	"testing"
@@ -13,55 +12,14 @@ import (
 	"github.com/probity-attest/probity/firmware/pcr"
 )
 
-const (
-	sectionTE   = 0x12
-	filePEICore = 0x04
-	filePEIM    = 0x06
-)
-
-var (
-	peiVolume = mustGUID("6938079b-b503-4e3d-9d24-b28337a25806")
-	peiCore   = mustGUID("52c05b14-0b98-496c-bc3b-04b50211d680")
-)
-
-// terse builds a program in the short form, linked to an address.
-func terse(address uint64, code string) []byte {
-	b := make([]byte, 40, 40+len(code))
-	copy(b, "VZ\x64\x86\x01\x0b\x88\x01") // 0x188 bytes of headers were left out
-	binary.LittleEndian.PutUint64(b[16:], address)
-	return append(b, code...)
-}
-
 // peiModules builds a volume that is linked to an address.
 func peiModules(t testing.TB, address uint64, version string) []byte {
 	t.Helper()
-	var offsets [2]uint64
-	for round := 0; ; round++ {
-		var linked [2]uint64
-		for i, at := range offsets {
-			linked[i] = address + at + 40 - 0x188
-		}
-		v, err := imagetest.Volume(peiVolume, 16<<10,
-			imagetest.File(peiCore, filePEICore, imagetest.Section(sectionTE, terse(linked[0], "core")...)),
-			imagetest.File(guidTcg2Pei, filePEIM, imagetest.Section(sectionTE, terse(linked[1], "measure"+version)...)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if round == 1 {
-			return v
-		}
-		m, err := image.Parse(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := 0
-		for _, s := range m.Find(image.KindSection) {
-			if s.Type == "te" {
-				offsets[n] = uint64(s.Offset + s.Length() - len(s.Body()))
-				n++
-			}
-		}
+	v, err := imagetest.PEIModules(address, version)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return v
 }
 
 // ovmf builds a firmware whose first phase unpacks both volumes.

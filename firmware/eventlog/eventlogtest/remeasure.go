@@ -3,17 +3,59 @@
 package eventlogtest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"github.com/probity-attest/probity/firmware/eventlog"
+	"github.com/probity-attest/probity/firmware/pcr"
 )
+
+// Measurement returns the digest of what was measured, by the hash of a bank.
+type Measurement func(pcr.Algorithm) ([]byte, error)
+
+// Of measures these bytes.
+func Of(content []byte) Measurement {
+	return func(a pcr.Algorithm) ([]byte, error) {
+		if a.Hash() == 0 {
+			return nil, fmt.Errorf("no implementation of %s", a)
+		}
+		h := a.New()
+		h.Write(content)
+		return h.Sum(nil), nil
+	}
+}
 
 // Remeasure returns a copy of a crypto-agile log in which the first event that pick chooses has another measurement in
 // every bank. Where change is nil, it is that of other bytes than the event's data, as of an image whose path stays the
 // same; else it is that of the data after change, which must keep its length.
 func Remeasure(log []byte, pick func(*eventlog.Event) bool, change func(data []byte)) ([]byte, error) {
+	done := false
+	out, err := Rewrite(log, func(e *eventlog.Event, data []byte) Measurement {
+		switch {
+		case done || !pick(e):
+			return nil
+		case change == nil:
+			done = true
+			return Of([]byte("other bytes than before"))
+		}
+		done = true
+		change(data)
+		return Of(data)
+	})
+	if err == nil && !done {
+		err = errors.New("remeasure: no event was chosen")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Rewrite returns a copy of a crypto-agile log in which every event that extends a PCR has the measurement that measure
+// returns, in every bank; with nil it keeps its own. measure may change the event's data, which must keep their length.
+func Rewrite(log []byte, measure func(e *eventlog.Event, data []byte) Measurement) ([]byte, error) {
 	parsed, err := eventlog.Parse(log)
 	if err != nil {
 		return nil, err
@@ -21,52 +63,47 @@ func Remeasure(log []byte, pick func(*eventlog.Event) bool, change func(data []b
 	if parsed.Format != eventlog.FormatTCG2 {
 		return nil, fmt.Errorf("remeasure: format %s, want %s", parsed.Format, eventlog.FormatTCG2)
 	}
+	out := bytes.Clone(log)
 	for i := range parsed.Events {
 		e := &parsed.Events[i]
-		if e.Extends() && pick(e) {
-			out := append([]byte(nil), log...)
-			return out, rewrite(out, parsed, e, change)
+		if !e.Extends() {
+			continue
+		}
+		if err := rewrite(out, parsed.Banks, e, measure); err != nil {
+			return nil, fmt.Errorf("remeasure: event at %d: %w", e.Offset, err)
 		}
 	}
-	return nil, errors.New("remeasure: no event was chosen")
+	return out, nil
 }
 
 // rewrite changes one TCG_PCR_EVENT2 (PC Client Platform Firmware Profile 1.06, section 10.2.2) in place: PCR, type, count
 // of digests, digests (algorithm, value), size, data.
-func rewrite(out []byte, log *eventlog.Log, e *eventlog.Event, change func([]byte)) error {
-	measured := []byte("other bytes than before")
-	at := e.Offset + 8
-	count := int(binary.LittleEndian.Uint32(out[at:]))
-	end := at + 4
-	for range count {
-		a := log.Banks[0]
-		for _, b := range log.Banks {
-			if uint16(b) == binary.LittleEndian.Uint16(out[end:]) {
-				a = b
+func rewrite(out []byte, banks []pcr.Algorithm, e *eventlog.Event, measure func(*eventlog.Event, []byte) Measurement) error {
+	type place struct {
+		bank pcr.Algorithm
+		at   int
+	}
+	at := e.Offset + 12
+	var places []place
+	for range binary.LittleEndian.Uint32(out[e.Offset+8:]) {
+		for _, a := range banks {
+			if uint16(a) == binary.LittleEndian.Uint16(out[at:]) {
+				places = append(places, place{a, at + 2})
+				at += 2 + a.Size()
+				break
 			}
 		}
-		end += 2 + a.Size()
 	}
-	data := out[end+4:][:len(e.Data)]
-	if change != nil {
-		change(data)
-		measured = data
+	m := measure(e, out[at+4:][:len(e.Data)])
+	if m == nil {
+		return nil
 	}
-	at += 4
-	for range count {
-		for _, a := range log.Banks {
-			if uint16(a) != binary.LittleEndian.Uint16(out[at:]) {
-				continue
-			}
-			if a.Hash() == 0 {
-				return fmt.Errorf("remeasure: no implementation of %s", a)
-			}
-			h := a.New()
-			h.Write(measured)
-			copy(out[at+2:], h.Sum(nil))
-			at += 2 + a.Size()
-			break
+	for _, p := range places {
+		digest, err := m(p.bank)
+		if err != nil {
+			return err
 		}
+		copy(out[p.at:], digest)
 	}
 	return nil
 }

@@ -57,6 +57,9 @@ type Config struct {
 	ModuleSize int
 	// Seed changes the drivers' code.
 	Seed uint64
+	// Address is where the firmware unpacks its volumes in memory, when it has a first phase that measures them: a
+	// volume of the first phase is then packed beside the one with the drivers. 0: there is none.
+	Address uint64
 }
 
 // Firmware builds the flash of a machine as OVMF has it: a volume with UEFI variables, then a volume whose one file
@@ -82,7 +85,15 @@ func Firmware(c Config) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	packed, err := LZMASection(Section(SectionVolume, dxe...))
+	volumes := [][]byte{Section(SectionVolume, dxe...)}
+	if c.Address != 0 {
+		pei, err := PEIModules(c.Address, "")
+		if err != nil {
+			return nil, err
+		}
+		volumes = [][]byte{Section(SectionVolume, pei...), volumes[0]}
+	}
+	packed, err := LZMASection(volumes...)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,8 @@ var layers = map[string]layer{
 	"firmware/pcr":      {0, "arithmetic of digests"},
 	"firmware/eventlog": {1, "a log is replayed into PCRs"},
 	"firmware/ima":      {1, "a list is replayed into a PCR"},
-	"firmware/flash":    {0, "reads flash, compares nothing"},
+	"firmware/hostfs":   {0, "a machine's files, whoever looks at them"},
+	"firmware/flash":    {1, "reads flash, compares nothing"},
 
 	"firmware/image/pecoff":     {1, "digests of programs as PCRs hold them"},
 	"firmware/image/devicetree": {0, "a format of containers"},

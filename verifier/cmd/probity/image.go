@@ -161,7 +161,7 @@ func (a *app) writeImageDiff(w io.Writer, d *image.Difference) error {
 	if d.Omitted > 0 {
 		fmt.Fprintf(w, "and %d more\n", d.Omitted)
 	}
-	_, err := fmt.Fprintf(w, "\n%d changes, %d moved\n", len(d.Changes), len(d.Moved))
+	_, err := fmt.Fprintf(w, "\nchanges: %d, moved: %d\n", len(d.Changes), len(d.Moved))
 	return err
 }
 

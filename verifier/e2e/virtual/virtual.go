@@ -26,6 +26,7 @@ type Machine struct {
 	CommandLine             string
 	SecureBootOff           bool            // what the EFI variable says
 	Banks                   []pcr.Algorithm // active banks of its TPM; nil: SHA-256
+	Flash                   []byte          // content of its flash chip, shown in FlashPath; nil: none
 }
 
 // Device is a virtual device. End it with Stop.
@@ -182,6 +183,9 @@ func (d *Device) show(m Machine, list []byte) error {
 	}
 	if list != nil {
 		files[imaPath] = list
+	}
+	if m.Flash != nil {
+		files[FlashPath] = m.Flash
 	}
 	for name, content := range files {
 		if err := d.Write(name, content); err != nil {

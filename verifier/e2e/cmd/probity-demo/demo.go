@@ -75,6 +75,7 @@ type device struct {
 	id      string
 	virtual *virtual.Device
 	agent   *process
+	options []string // of the agent, beside those that every device's has
 	got     verdict
 }
 
@@ -124,7 +125,10 @@ func (d *demo) play(ctx context.Context, testdata string) error {
 	if err != nil {
 		return err
 	}
-	return d.explain(ctx)
+	if err := d.explain(ctx); err != nil {
+		return err
+	}
+	return d.vendorStory(ctx, ca, testdata)
 }
 
 // startVerifier starts the verifier on free ports and waits for the one line that it prints for devices.
@@ -181,12 +185,16 @@ func (d *demo) startDevices(ctx context.Context, ca *tpmtest.CA, roles []role) e
 
 // startDevice starts one; its TPM lives as long as ctx.
 func (d *demo) startDevice(ctx, step context.Context, ca *tpmtest.CA, dev *device) error {
-	dir := filepath.Join(d.dir, dev.name)
 	var err error
-	if dev.virtual, err = virtual.Start(ctx, dir, ca, dev.machine); err != nil {
+	if dev.virtual, err = virtual.Start(ctx, filepath.Join(d.dir, dev.name), ca, dev.machine); err != nil {
 		return err
 	}
-	local := []string{"--tpm", dev.virtual.TPM.Socket, "--root", dev.virtual.Root, "--state-dir", dev.virtual.StateDir()}
+	return d.startAgent(step, dev)
+}
+
+// startAgent starts a device's agent with the line that the verifier printed.
+func (d *demo) startAgent(step context.Context, dev *device) error {
+	local := slices.Concat([]string{"--tpm", dev.virtual.TPM.Socket, "--root", dev.virtual.Root, "--state-dir", dev.virtual.StateDir()}, dev.options)
 	var shown struct {
 		Device string `json:"device"`
 	}
@@ -195,6 +203,7 @@ func (d *demo) startDevice(ctx, step context.Context, ca *tpmtest.CA, dev *devic
 	}
 	dev.id = shown.Device
 	args := slices.Concat(d.enrol, local, []string{"--min-interval", interval.String()})
+	var err error
 	dev.agent, err = start(d.programs.agent, args, filepath.Join(d.dir, dev.name+".log"), nil)
 	return err
 }

@@ -12,9 +12,10 @@ import (
 
 // verdict is what the command line says of a device.
 type verdict struct {
-	State   result.State `json:"state"`
-	Reason  string       `json:"reason"`
-	Results []struct {
+	State    result.State `json:"state"`
+	Reason   string       `json:"reason"`
+	Firmware string       `json:"firmware"`
+	Results  []struct {
 		State    result.State     `json:"state"`
 		Findings []result.Finding `json:"findings"`
 	} `json:"results"`
