@@ -60,6 +60,8 @@ type Input struct {
 	Now            time.Time
 	// Content returns the bytes that have a digest, false where the verifier does not have them.
 	Content func(proto.Digest) ([]byte, bool)
+	// Peers, optional, returns what most devices of the same vendor, model and firmware version have in a flash region.
+	Peers func(region string) Majority
 	// Memo, optional, keeps what was derived from boot logs and keys.
 	Memo *Memo
 }
@@ -113,7 +115,8 @@ type authentic struct {
 //  10. IMA: prefix replay to PCR 10, boot aggregate, files against deny-lists and reference values
 //  11. identity level
 //  12. flash regions: deny-lists, place, excluded ranges and digests against reference values, chosen as in 9; growth of
-//     excluded ranges between versions, age, changes that no reference covers
+//     excluded ranges between versions, age; what no reference covers against what the device had before, and against
+//     what most devices of the model and version have
 //  13. hardware inventory against reference values
 //  14. tamper lines, also those that reference values have and the device does not tell of
 //

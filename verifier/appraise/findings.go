@@ -242,6 +242,11 @@ var codes = map[string]code{
 		result.Flash, result.Info, executables, 33,
 		"its content changed between two reports, and no reference values cover it", reread,
 	},
+	"flash-outlier": {
+		result.Flash, result.Warn, executables, 33,
+		"nearly all devices of this model and version have something else in it, and no reference values cover it",
+		"have its raw bytes sent (probity device capture) and compare them with those of another device: this one may have been singled out",
+	},
 	"flash-difference": {
 		result.Flash, result.Info, nil, 0,
 		"differs from the reference values in a region that is only reported", baseline,

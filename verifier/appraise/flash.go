@@ -52,6 +52,7 @@ func (ap *appraisal) flash() {
 	ap.take(result.Flash, v)
 	ap.regions = v.regions
 	ap.changes(v)
+	ap.peers(v)
 	if age := time.Duration(status.Age) * time.Second; wanted && v.measured && age > p.FlashMaxAge {
 		ap.find("flash-old", flashMemory, "digests of at most "+p.FlashMaxAge.String(), "older ones") // the age itself is in the result
 	}

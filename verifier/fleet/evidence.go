@@ -131,7 +131,7 @@ func (f *Fleet) once(ctx context.Context, from proto.Address, message []byte, cl
 		Tenant: d.Tenant, Device: d.ID, Claimed: claimed, Nonce: nonce,
 		Identity: appraise.Identity{AK: d.AKPublic, Level: d.Level},
 		Record:   record, References: set, Policy: in.Policy, Rules: in.Rules, Now: now,
-		Content: reader.content, Memo: f.memo,
+		Content: reader.content, Peers: f.peersOf(ctx, &d), Memo: f.memo,
 	})
 	if reader.err != nil { // not missing: the store failed
 		return reader.err

@@ -68,6 +68,7 @@ type Fleet struct {
 	references *references
 	indexed    indexed
 	jobs       jobs
+	peers      *peers
 
 	questions  *limits // by device
 	rejections *limits // by device and code
@@ -119,7 +120,7 @@ func New(cfg Config) (*Fleet, error) {
 		policies:   newPolicies(cfg.Store, policy.Builtin{Policy: cfg.Policy, Interval: cfg.Interval}, cfg.Now),
 		references: newReferences(cfg.Store, cfg.Baseline, cfg.Now),
 		questions:  newLimits(askRate, askBurst), rejections: newLimits(rejectRate, rejectBurst),
-		waiting: make(map[string]*waiting), capturing: make(map[string]bool),
+		peers: newPeers(), waiting: make(map[string]*waiting), capturing: make(map[string]bool),
 	}, nil
 }
 

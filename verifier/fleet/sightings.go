@@ -138,6 +138,9 @@ func fileDigests(list []byte) []store.SeenDigest {
 	return out
 }
 
+// regionPlace begins the place of a flash region's digest.
+const regionPlace = "flash region "
+
 // flashDigests returns the digests of flash regions.
 func flashDigests(raw []byte) []store.SeenDigest {
 	var m proto.Flash
@@ -147,7 +150,7 @@ func flashDigests(raw []byte) []store.SeenDigest {
 	var out []store.SeenDigest
 	for i := range m.Regions {
 		if r := &m.Regions[i]; r.Unavailable == nil {
-			out = append(out, store.SeenDigest{Digest: r.Digest, Place: clean("flash region "+r.Name, maxPlace)})
+			out = append(out, store.SeenDigest{Digest: r.Digest, Place: clean(regionPlace+r.Name, maxPlace)})
 		}
 	}
 	return out

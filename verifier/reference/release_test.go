@@ -63,7 +63,7 @@ func TestView(t *testing.T) {
 		{[]string{base, old.ID}, []string{fresh.ID, later.ID}, 0},
 		{[]string{base, fresh.ID}, []string{"acme/r7/2.0", old.ID, later.ID}, 4},
 		{[]string{base, later.ID}, []string{"acme/r7/2.0", old.ID, fresh.ID}, 5},
-		{[]string{base, fresh.ID}, []string{"acme/r7/2.0", old.ID, later.ID}, 4},
+		{[]string{base}, []string{"acme/r7/2.0", old.ID, fresh.ID, later.ID}, 5}, // its end takes nothing back
 	}
 	ids := map[string]bool{}
 	for i, at := range []time.Duration{0, time.Hour, 2 * time.Hour, 150 * time.Minute} {

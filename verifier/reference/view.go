@@ -69,7 +69,8 @@ func (m *Model) view(now time.Time) *View {
 		}
 	}
 	for _, c := range m.documents {
-		if c.valid(now) == InForce && c.MinSVN > v.minSVN {
+		// What is not safe any more does not become safe when the release that said so ends: only withdrawal takes it back.
+		if !c.past && !now.Before(c.from) && c.MinSVN > v.minSVN {
 			v.minSVN, v.minBy = c.MinSVN, c.Name
 		}
 	}
@@ -138,7 +139,8 @@ func (c *Compiled) ID() [sha256.Size]byte {
 // Period returns when a document counts; zero: unbounded. From until on it no longer does.
 func (c *Compiled) Period() (from, until time.Time) { return c.from, c.until }
 
-// MinSVN returns the minimum in force, and the document that states it. 0: there is none.
+// MinSVN returns the minimum in force, and the document that states it: the highest of all releases whose period has begun,
+// over or not, unless they were withdrawn. 0: there is none.
 func (v *View) MinSVN() (svn uint64, by string) {
 	if v == nil {
 		return 0, ""

@@ -146,7 +146,7 @@ func stepsOf(d *v1.Device, e *explained) []step {
 
 // hasContent has the codes of findings for which the region's bytes would tell more.
 var hasContent = map[string]bool{
-	"flash-changed": true, "flash-differs": true, "flash-geometry": true, "flash-excluded": true, "excluded-grew": true,
+	"flash-changed": true, "flash-differs": true, "flash-outlier": true, "flash-geometry": true, "flash-excluded": true, "excluded-grew": true,
 	"denied": true, "rollback": true,
 }
 
