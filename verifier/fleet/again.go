@@ -3,8 +3,10 @@ package fleet
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/probity-attest/probity/firmware/ima"
@@ -26,8 +28,10 @@ type oldEvidence struct {
 	nonce  challenge.Nonce
 	record appraise.Record
 	list   []byte // IMA, from the beginning
-	digest proto.Digest
-	failed error // of the store
+	// message is the evidence as it came.
+	message []byte
+	digest  proto.Digest
+	failed  error // of the store
 }
 
 // newest puts the newest evidence of a device together. It is refused, with the reason, where parts are missing.
@@ -48,7 +52,7 @@ func (f *Fleet) newest(ctx context.Context, d *store.Device) (*oldEvidence, erro
 	if err != nil {
 		return nil, refuse("its stored evidence is malformed: %s", clean(err.Error(), maxDetail))
 	}
-	e := &oldEvidence{f: f, device: d}
+	e := &oldEvidence{f: f, device: d, message: message}
 	copied := *open
 	e.claims = &copied
 	e.nonce, err = f.cfg.Nonces.Check(challenge.Evidence, d.Tenant, d.ID, open.Evidence.Nonce, r.At, time.Duration(1<<62))
@@ -130,4 +134,70 @@ func (e *oldEvidence) appraise(ctx context.Context, set *reference.Set, in polic
 	})
 	e.failed = reader.err
 	return out.Result, err
+}
+
+// condemn appraises a device's newest stored evidence by the references of now, and records the result if the device is
+// untrusted by it and was not before: a device that is silent must not keep a verdict that nobody would give any more. It
+// never makes a device better, nor its evidence younger: what an appraisal remembers of earlier reports is not looked at
+// again.
+func (f *Fleet) condemn(ctx context.Context, d *store.Device) error {
+	if d.State == result.Untrusted || d.State == result.NeverAttested {
+		return nil
+	}
+	e, err := f.newest(ctx, d)
+	var told *RefusedError
+	if errors.As(err, &told) { // the device will tell anew
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	set, err := f.references.set(ctx, d.Tenant)
+	if err != nil {
+		return err
+	}
+	in, err := f.policies.of(ctx, d)
+	if err != nil {
+		return err
+	}
+	r, err := e.appraise(ctx, set, in, f.cfg.Now(), f.memo)
+	var missing *appraise.MissingError
+	var rejected *appraise.Rejection
+	switch {
+	case e.failed != nil:
+		return e.failed
+	case errors.As(err, &missing), errors.As(err, &rejected):
+		return nil
+	case err != nil:
+		return err
+	case r.State != result.Untrusted:
+		return nil
+	}
+	return f.recordAgain(ctx, d, e, r)
+}
+
+// recordAgain records what became of a device without new evidence.
+func (f *Fleet) recordAgain(ctx context.Context, d *store.Device, e *oldEvidence, r result.Result) error {
+	was := d.State
+	r.StaleAt = d.StaleAt
+	ear, err := f.cfg.Signer.Sign(r)
+	if err != nil {
+		return err
+	}
+	d.State, d.Since, d.Result = r.State, r.At, []byte(ear)
+	why := append([]string{"appraised again by its stored evidence"}, reasons(&r)...)
+	event := stateChanged(d, was, r.State, r.At, []string{strings.Join(why[:min(len(why), 2)], ": ")})
+	err = f.cfg.Store.Record(ctx, store.Outcome{Device: *d, Evidence: e.message, Result: r, EAR: ear}, event)
+	if errors.Is(err, store.ErrConflict) { // the device reported meanwhile: by the references of now, or it will be asked
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("recording: %w", err)
+	}
+	d.Version++
+	f.log.Info("device state changed by its stored evidence", "tenant", d.Tenant, "device", d.ID, "from", was, "to", r.State)
+	if err := f.cfg.Sender.Retain(ctx, address(d, proto.Result), []byte(ear)); err != nil {
+		f.log.Warn("result not published", "device", d.ID, "error", err)
+	}
+	return nil
 }

@@ -40,8 +40,9 @@ func ParseDigest(s string) ([]byte, error) {
 	return b, nil
 }
 
-// Deny puts a digest on the deny-list, whatever it is the digest of, and asks the devices that have it to attest: they
-// become untrusted. Which devices ever had it Sightings tells.
+// Deny puts a digest on the deny-list, whatever it is the digest of. The devices that have it become untrusted at once, by
+// their stored evidence, also those that cannot be reached; they are asked to attest. Which devices ever had it Sightings
+// tells.
 func (f *Fleet) Deny(ctx context.Context, tenant string, spec DenialSpec, actor string) (store.Denial, error) {
 	digest, err := ParseDigest(spec.Digest)
 	if err != nil {
@@ -85,49 +86,23 @@ func (f *Fleet) Undeny(ctx context.Context, tenant, digest, actor string) error 
 	return nil
 }
 
-// askHolders asks the devices that have denied digests to attest.
-func (f *Fleet) askHolders(ctx context.Context, tenant string, denied []manifest.Denial) {
-	for _, d := range denied {
-		for _, digest := range d.Digests {
-			f.ask(ctx, tenant, digest.Value)
+// ask lets the devices that have digests know that the deny-list has changed.
+func (f *Fleet) ask(ctx context.Context, tenant string, digests ...[]byte) {
+	for _, d := range digests {
+		if err := f.askHolders(ctx, tenant, d); err != nil {
+			f.log.Warn("devices that have a denied digest were not all looked at; they will with their next report", "error", err)
 		}
 	}
 }
 
-// ask challenges the devices of which the newest evidence has a digest.
-func (f *Fleet) ask(ctx context.Context, tenant string, digest []byte) {
-	failed := func(err error) {
-		f.log.Warn("devices that have a denied digest were not all asked to attest; they will with their next report", "error", err)
-	}
-	asked := make(map[string]bool)
-	for after := int64(0); ; {
-		page, err := f.cfg.Store.Sightings(ctx, tenant, digest, after, sightingPage)
-		if err != nil {
-			failed(err)
-			return
-		}
-		for _, s := range page {
-			after = s.Seq
-			if !s.Until.IsZero() || asked[s.Device] {
-				continue
-			}
-			asked[s.Device] = true
-			d, err := f.cfg.Store.Device(ctx, tenant, s.Device)
-			if errors.Is(err, store.ErrNotFound) || err == nil && d.Status != store.Active {
-				continue
-			}
-			if err == nil {
-				err = f.challenge(ctx, &d)
-			}
-			if err != nil {
-				failed(err)
-				return
-			}
-		}
-		if len(page) < sightingPage {
-			return
+// deniedDigests returns the digests of a deny-list.
+func deniedDigests(list []manifest.Denial) (out [][]byte) {
+	for _, d := range list {
+		for _, digest := range d.Digests {
+			out = append(out, digest.Value)
 		}
 	}
+	return out
 }
 
 // DeniedEntry is one entry of the deny-list that is in force.

@@ -85,6 +85,16 @@ func TestDenyList(t *testing.T) {
 	if _, err := r.Deny(t.Context(), tenant, DenialSpec{Digest: "SHA256:" + hex.EncodeToString(digest), Advisory: "CVE-2026-1", Note: "implant"}, "alice"); err != nil {
 		t.Fatal(err)
 	}
+	if got := runs.stored(); got.State != result.Untrusted || !got.StaleAt.Equal(runs.results()[1].Result.StaleAt) ||
+		!slices.Contains(runs.codes(), "denied") {
+		t.Errorf("a device that did not report since is %s, stale at %s, findings %q; want untrusted by its stored evidence, as old as it is",
+			got.State, got.StaleAt, runs.codes())
+	}
+	for one, want := range map[*device]result.State{ran: result.Trusted, d: result.Trusted} {
+		if got := one.stored().State; got != want {
+			t.Errorf("a device without the digest is %s, want %s", got, want)
+		}
+	}
 	for one, want := range map[*device]int{runs: 1, ran: 0, d: 0} {
 		if got := len(r.sender.take(one.ID, proto.DownChallenge)); got != want {
 			t.Errorf("a device got %d challenges when the digest was denied, want %d", got, want)

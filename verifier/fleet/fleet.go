@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/probity-attest/probity/proto"
 	"github.com/probity-attest/probity/verifier/appraise"
 	"github.com/probity-attest/probity/verifier/challenge"
@@ -68,6 +70,8 @@ type Fleet struct {
 	references *references
 	indexed    indexed
 	jobs       jobs
+	asking     sync.WaitGroup // devices that are asked behind an operator's back
+	askPace    *rate.Limiter
 	peers      *peers
 
 	questions  *limits // by device
@@ -120,7 +124,7 @@ func New(cfg Config) (*Fleet, error) {
 		policies:   newPolicies(cfg.Store, policy.Builtin{Policy: cfg.Policy, Interval: cfg.Interval}, cfg.Now),
 		references: newReferences(cfg.Store, cfg.Baseline, cfg.Now),
 		questions:  newLimits(askRate, askBurst), rejections: newLimits(rejectRate, rejectBurst),
-		peers: newPeers(), waiting: make(map[string]*waiting), capturing: make(map[string]bool),
+		askPace: rate.NewLimiter(askPage, askPage), peers: newPeers(), waiting: make(map[string]*waiting), capturing: make(map[string]bool),
 	}, nil
 }
 

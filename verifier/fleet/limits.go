@@ -47,6 +47,9 @@ const (
 	jobTimeout = 2 * time.Hour
 	// maxListed is the most devices that a dry run or the search for outliers names.
 	maxListed = 5000
+	// askPage is how many devices are asked to attest in one go when what they are compared with has changed, and how many a
+	// second after that.
+	askPage = 1000
 	// devicePage is how many devices are read at once.
 	devicePage = 500
 	// maxDryFindings is the most findings that a dry run tells of one device, each way.

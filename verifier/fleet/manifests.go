@@ -77,7 +77,7 @@ func (f *Fleet) SubmitManifest(ctx context.Context, tenant string, s Submission,
 	f.references.changed(tenant)
 	f.askAgain(ctx, tenant, &a.stored)
 	if a.manifest.IsDenyList() {
-		f.askHolders(ctx, tenant, a.manifest.Denied)
+		f.ask(ctx, tenant, deniedDigests(a.manifest.Denied)...)
 	}
 	return f.Manifest(ctx, tenant, a.stored.Digest)
 }

@@ -101,28 +101,3 @@ func (f *Fleet) askReferenced(ctx context.Context, tenant, name string) error {
 	}
 	return nil
 }
-
-// askModel challenges all devices of a model: what they are compared with has changed.
-func (f *Fleet) askModel(ctx context.Context, tenant, model string) error {
-	after := ""
-	for {
-		page, err := f.cfg.Store.Devices(ctx, store.Filter{
-			Tenant: tenant, Model: model, Status: store.Active, Now: f.cfg.Now(), After: after, Limit: 1000,
-		})
-		if err != nil {
-			return err
-		}
-		for i := range page {
-			if page[i].Model != model { // a filter without a model selects all
-				continue
-			}
-			if err := f.challenge(ctx, &page[i]); err != nil {
-				return err
-			}
-		}
-		if len(page) < 1000 {
-			return nil
-		}
-		after = page[len(page)-1].ID
-	}
-}

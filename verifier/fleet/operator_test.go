@@ -124,6 +124,7 @@ func TestAskManyOfAModel(t *testing.T) {
 		if err := r.askModel(t.Context(), tenant, model); err != nil {
 			t.Fatal(err)
 		}
+		r.asking.Wait()
 		asked := make(map[string]bool)
 		for _, m := range r.sender.all {
 			var i int

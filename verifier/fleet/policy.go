@@ -12,9 +12,6 @@ import (
 	"github.com/probity-attest/probity/verifier/store"
 )
 
-// maxAsked is how many devices are asked to attest because the policy changed; the others come with their next report.
-const maxAsked = 10_000
-
 // policies keeps every tenant's compiled policy document. Like references it asks the store again when what it knows is
 // referenceAge old: another replica may have set one.
 type policies struct {
@@ -150,27 +147,4 @@ func (f *Fleet) SetPolicy(ctx context.Context, tenant string, text []byte, after
 		f.log.Warn("devices were not all asked to attest; they will with their next report", "error", err)
 	}
 	return Policy{Policy: p, InForce: true, Notices: d.Notices(f.cfg.Now())}, nil
-}
-
-// askAll challenges a tenant's devices, at most maxAsked of them.
-func (f *Fleet) askAll(ctx context.Context, tenant string) error {
-	after, left := "", maxAsked
-	for left > 0 {
-		page, err := f.cfg.Store.Devices(ctx, store.Filter{
-			Tenant: tenant, Status: store.Active, Now: f.cfg.Now(), After: after, Limit: min(left, 1000),
-		})
-		if err != nil {
-			return err
-		}
-		for i := range page {
-			if err := f.challenge(ctx, &page[i]); err != nil {
-				return err
-			}
-		}
-		if left -= len(page); len(page) == 0 {
-			return nil
-		}
-		after = page[len(page)-1].ID
-	}
-	return nil
 }
