@@ -11,11 +11,20 @@ BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := go run mvdan.cc/gofumpt@v0.12.0
 
+NFPM        := go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
+
+# Packages: a release has the version of its tag, anything else is older than every release.
+export PACKAGE_VERSION ?= $(if $(filter v%,$(VERSION)),$(subst v,,$(VERSION)),0.0.0~git.$(subst -,.,$(VERSION)))
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1767225600)
+PACKAGE_ARCHS ?= amd64 arm64 arm7
+PACKAGE_KINDS ?= deb rpm apk ipk
+PACKAGE_DIR ?= bin/packages
+
 # Programs that the demo and the tests need, and the Debian packages that bring them.
 DEMO_PROGRAMS := swtpm swtpm_setup
 DEMO_PACKAGES := swtpm swtpm-tools
-PROGRAMS := $(DEMO_PROGRAMS) mosquitto gcc
-PACKAGES := $(DEMO_PACKAGES) mosquitto gcc libc6-dev
+PROGRAMS := $(DEMO_PROGRAMS) mosquitto gcc rpm
+PACKAGES := $(DEMO_PACKAGES) mosquitto gcc libc6-dev rpm
 # Machines that boot for real. What they boot is unpacked into a cache, never installed (verifier/e2e/boot/debian).
 BOOT_PROGRAMS := qemu-system-x86_64 qemu-system-aarch64 qemu-system-arm
 BOOT_PACKAGES := qemu-system-x86 qemu-system-arm
@@ -52,6 +61,16 @@ deps-demo:
 build: ## Build the programs into bin/
 	@mkdir -p bin
 	@$(BUILD) -o bin/ ./agent/cmd/... ./verifier/cmd/...
+
+.PHONY: packages
+packages: ## Build deb, rpm, apk and ipk packages into bin/packages (PACKAGE_VERSION=, PACKAGE_ARCHS=amd64)
+	@mkdir -p $(PACKAGE_DIR); for arch in $(PACKAGE_ARCHS); do \
+		export PACKAGE_ARCH=$$arch PACKAGE_BIN=.cache/package/$$arch; mkdir -p $$PACKAGE_BIN; \
+		GOOS=linux GOARCH=$${arch%7} GOARM=7 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(PACKAGE_VERSION)" \
+			-o $$PACKAGE_BIN/ ./agent/cmd/probity-agent ./verifier/cmd/probity-verifier ./verifier/cmd/probity; \
+		for side in agent verifier; do for kind in $(PACKAGE_KINDS); do \
+			$(NFPM) package --config $$side/package/nfpm.yaml --packager $$kind --target $(PACKAGE_DIR)/ >/dev/null; done; done; done
+	@ls $(PACKAGE_DIR)
 
 .PHONY: demo
 demo: deps-demo build ## Show the main job: devices enrol, attest, and the bad ones are found (ONCE=1: exit by itself)

@@ -232,7 +232,7 @@ func TestWatchdog(t *testing.T) {
 	s.end(t, "WATCHDOG=1")
 }
 
-const unitFile = "probity-verifier.service"
+const unitFile = "../../package/probity-verifier.service"
 
 // unit returns the values of a key in the unit file.
 func unit(t *testing.T, key string) []string {
@@ -308,7 +308,7 @@ func TestUnitVerifies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), unitFile)
+	file := filepath.Join(t.TempDir(), filepath.Base(unitFile))
 	b = bytes.ReplaceAll(b, []byte("/usr/bin/probity-verifier"), []byte(program))
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		t.Fatal(err)
