@@ -233,4 +233,5 @@ func limitResources() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
 	}
+	smallPages()
 }
