@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	v1 "github.com/probity-attest/probity/verifier/api/v1"
 	"github.com/probity-attest/probity/verifier/authority"
 	"github.com/probity-attest/probity/verifier/enroll"
 	"github.com/probity-attest/probity/verifier/store"
@@ -25,7 +26,7 @@ func (a access) Token(ctx context.Context, token, _ string) (string, error) {
 	return known.Tenant, err
 }
 
-// Operator implements broker.Access: an operator's token that is in force.
+// Operator implements broker.Access: a token for the API that is in force and may see devices.
 func (a access) Operator(ctx context.Context, token string) (string, error) {
 	known, err := a.stored(ctx, enroll.OperatorToken, token)
 	if err != nil {
@@ -33,6 +34,9 @@ func (a access) Operator(ctx context.Context, token string) (string, error) {
 	}
 	if known.Revoked || !known.Expires.IsZero() && !time.Now().Before(known.Expires) {
 		return "", errors.New("operator token has expired or was revoked")
+	}
+	if known.Role == string(v1.Vendor) {
+		return "", errors.New("a vendor sees no devices")
 	}
 	return known.Tenant, nil
 }

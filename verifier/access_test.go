@@ -45,6 +45,9 @@ func (a access) token(t *testing.T, kind enroll.TokenKind, tenant string, change
 		t.Fatal(err)
 	}
 	token.Uses, token.Created, token.Expires = 1, time.Now(), time.Now().Add(time.Hour)
+	if kind == enroll.OperatorToken {
+		token.Role = "viewer"
+	}
 	if change != nil {
 		change(&token)
 	}

@@ -33,6 +33,9 @@ type Config struct {
 	API        API        `koanf:"api"`
 	Enrollment Enrollment `koanf:"enrollment"`
 	Policy     Policy     `koanf:"policy"`
+	Access     Access     `koanf:"access"`
+	Alerts     Alerts     `koanf:"alerts"`
+	Tracing    Tracing    `koanf:"tracing"`
 
 	Log Log `koanf:"log"`
 }
@@ -50,7 +53,8 @@ type MQTT struct {
 
 // API configures the HTTP API.
 type API struct {
-	Listen string `koanf:"listen" doc:"address of the HTTPS API"`
+	Listen     string `koanf:"listen" doc:"address of the HTTPS API"`
+	GateHeader string `koanf:"gate-header" doc:"header in which a proxy names the device whose request it asks for; default: the certificate in x-forwarded-client-cert"`
 }
 
 // Enrollment configures who is let in.
@@ -93,7 +97,9 @@ func DefaultConfig() Config {
 			UnknownFile: string(p.UnknownFile), Violation: string(p.Violation), MinLevel: string(p.MinLevel),
 			Flash: string(p.Flash), FlashMaxAge: p.FlashMaxAge, Banks: bankNames(p.Banks),
 		},
-		Log: Log{Format: "text", Level: "info"},
+		Access:  Access{SessionLifetime: 12 * time.Hour, SessionIdle: 2 * time.Hour},
+		Tracing: Tracing{Sample: 0.1},
+		Log:     Log{Format: "text", Level: "info"},
 	}
 }
 
@@ -117,6 +123,9 @@ func (c *Config) Check() error {
 			fail("%s: %q: want HOST:PORT or :PORT with a port from 0 (any free one) to 65535", at.key, at.address)
 		}
 	}
+	if !validHeader(c.API.GateHeader) {
+		fail("api.gate-header: %q: want the name of a header, such as x-device-id", c.API.GateHeader)
+	}
 	if c.Enrollment.CertificateLifetime < time.Minute {
 		fail("enrollment.certificate-lifetime: %s: want at least 1m", c.Enrollment.CertificateLifetime)
 	}
@@ -135,6 +144,9 @@ func (c *Config) Check() error {
 	if _, err := daemon.Logger(io.Discard, "text", c.Log.Level); err != nil {
 		fail("log.level: %w", err)
 	}
+	if err := errors.Join(c.Access.check(), c.Alerts.check(), c.Tracing.check()); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 
@@ -146,6 +158,19 @@ func validListen(address string) bool {
 	}
 	_, err = strconv.ParseUint(port, 10, 16)
 	return err == nil
+}
+
+// validHeader reports whether a name, if there is one, can be that of a header for a device: letters, digits and hyphens,
+// and none that has a meaning of its own.
+func validHeader(name string) bool {
+	switch strings.ToLower(name) {
+	case "authorization", "cookie", "host", "connection":
+		return false
+	}
+	odd := func(r rune) bool {
+		return r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	}
+	return len(name) <= 64 && !strings.ContainsFunc(name, odd)
 }
 
 // validHost reports whether a name can stand in the server's certificate: an IP address, or a DNS name (RFC 1123,

@@ -70,6 +70,17 @@ var wrong = []struct {
 	{"policy.banks", func(c *Config) { c.Policy.Banks = []string{"SHA256"} }, `"SHA256": want sha256`},
 	{"policy.banks", func(c *Config) { c.Policy.Banks = []string{"sha1", "sha256", "sha1"} }, "at most once"},
 	{"policy.min-identity", func(c *Config) { c.Policy.MinLevel = "software" }, `want one of ["first-use" "pinned" "certified"]`},
+	{"access.url", func(c *Config) { c.Access.URL = "http://v.example" }, "want https://HOST"},
+	{"access.url", func(c *Config) { c.Access.URL = "https://v.example/probity" }, "want https://HOST"},
+	{"access.session-lifetime", func(c *Config) { c.Access.SessionLifetime = time.Second }, "1s: want at least 1m"},
+	{"access.session-idle", func(c *Config) { c.Access.SessionIdle = 0 }, "0s: want at least 1m"},
+	{"access.oidc", func(c *Config) { c.Access.OIDC = []OIDC{{ID: "corp", Issuer: "http://idp", ClientID: "x"}} }, "want an https URL"},
+	{"access.oidc", func(c *Config) { c.Access.OIDC = []OIDC{{ID: "Corp!", Issuer: "https://idp", ClientID: "x"}} }, "1 to 32 of a-z"},
+	{"api.gate-header", func(c *Config) { c.API.GateHeader = "x device" }, `"x device": want the name of a header`},
+	{"alerts.dashboard", func(c *Config) { c.Alerts.Dashboard = "probity.example.net" }, "want a URL such as https://"},
+	{"alerts.dashboard", func(c *Config) { c.Alerts.Dashboard = "https://ada:secret@probity.example.net" }, "want a URL such as https://"},
+	{"tracing.endpoint", func(c *Config) { c.Tracing.Endpoint = "collector:4318" }, `"collector:4318": want a URL`},
+	{"tracing.sample", func(c *Config) { c.Tracing.Sample = 1.5 }, "1.5: want 0 to 1"},
 	{"log.format", func(c *Config) { c.Log.Format = "xml" }, "want text or json"},
 	{"log.level", func(c *Config) { c.Log.Level = "loud" }, "want debug, info, warn or error"},
 }
@@ -79,6 +90,10 @@ var anything = map[string]string{
 	"name":                 "a text for people",
 	"enrollment.tpm-roots": "a folder that is made if it is absent; whether it can be is known when it is opened",
 	"enrollment.first-use": "true or false",
+	"access.client-cas":    "a file; whether it is one is known when it is opened",
+	"access.ca-file":       "likewise",
+	"alerts.ca-file":       "likewise",
+	"alerts.allow-local":   "true or false",
 }
 
 func TestCheckRefuses(t *testing.T) {

@@ -2,9 +2,12 @@ package verifier
 
 import (
 	"context"
+	"errors"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/probity-attest/probity/verifier/result"
 )
@@ -26,6 +29,21 @@ var (
 	ignoredDesc = prometheus.NewDesc("probity_messages_ignored_total",
 		"Messages of devices that were not dealt with: queue (full; the device sends again) or malformed.", []string{"reason"}, nil)
 )
+
+// registerMetrics adds what the parts count by themselves, the version, and how the process does.
+func (v *Verifier) registerMetrics() error {
+	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "probity_build_info", Help: "Always 1, labelled with the verifier's version.",
+		ConstLabels: prometheus.Labels{"version": v.version, "go_version": runtime.Version()},
+	}, func() float64 { return 1 })
+	var errs []error
+	for _, c := range []prometheus.Collector{
+		gauges{v}, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	} {
+		errs = append(errs, v.metrics.Register(c))
+	}
+	return errors.Join(errs...)
+}
 
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(out chan<- *prometheus.Desc) {

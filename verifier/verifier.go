@@ -16,12 +16,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/sdk/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/probity-attest/probity/proto/daemon"
+	people "github.com/probity-attest/probity/verifier/access"
 	"github.com/probity-attest/probity/verifier/api"
 	"github.com/probity-attest/probity/verifier/authority"
 	"github.com/probity-attest/probity/verifier/broker"
@@ -29,6 +32,7 @@ import (
 	"github.com/probity-attest/probity/verifier/enroll"
 	"github.com/probity-attest/probity/verifier/fleet"
 	"github.com/probity-attest/probity/verifier/link"
+	"github.com/probity-attest/probity/verifier/notify"
 	"github.com/probity-attest/probity/verifier/result"
 	"github.com/probity-attest/probity/verifier/store"
 	"github.com/probity-attest/probity/verifier/store/sqlite"
@@ -48,9 +52,13 @@ type Verifier struct {
 	link      *link.Link
 	fleet     *fleet.Fleet
 	metrics   *prometheus.Registry
+	spans     *trace.TracerProvider // nil: no traces
+	notifier  *notify.Notifier
 	api       net.Listener
+	setup     string        // code with which the first account may be made
 	listening chan struct{} // closed when the link hears devices: nobody is let in before
 	started   chan struct{}
+	first     atomic.Pointer[firstToken] // nil: none was made by this process
 }
 
 // New opens the store and the keys, making them on first start, and listens. Nothing is answered before Run.
@@ -61,7 +69,7 @@ func New(ctx context.Context, cfg Config, version string, log *slog.Logger) (_ *
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("state-dir: %w: choose a folder that this user may write to with --state-dir", err)
 	}
-	v := &Verifier{cfg: cfg, version: version, log: log, metrics: prometheus.NewRegistry(), listening: make(chan struct{}), started: make(chan struct{})}
+	v := &Verifier{cfg: cfg, version: version, log: log, metrics: prometheus.NewRegistry(), setup: people.NewSetupCode(), listening: make(chan struct{}), started: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			v.close()
@@ -84,11 +92,17 @@ func New(ctx context.Context, cfg Config, version string, log *slog.Logger) (_ *
 	if err != nil {
 		return nil, err
 	}
+	if err := v.trace(ctx); err != nil {
+		return nil, err
+	}
 	if err := v.lead(ctx); err != nil {
 		return nil, err
 	}
 	if v.api, err = net.Listen("tcp", cfg.API.Listen); err != nil {
 		return nil, fmt.Errorf("api.listen: %w: choose another address with --api-listen", err)
+	}
+	if err := v.alert(); err != nil {
+		return nil, err
 	}
 	return v, nil
 }
@@ -130,7 +144,7 @@ func (v *Verifier) lead(ctx context.Context) error {
 	v.fleet, err = fleet.New(fleet.Config{
 		Store: v.store, Sender: sender, Enroller: enroller, Nonces: nonces, Signer: signer,
 		Baseline: &fleet.BaselineKey{Key: v.authority.SigningKey()}, Policy: policy, Interval: v.cfg.Policy.Interval,
-		Disconnect: v.broker.Disconnect, Metrics: metrics, Log: v.log,
+		Disconnect: v.broker.Disconnect, Metrics: metrics, Traces: v.traces(), Log: v.log,
 	})
 	if err != nil {
 		return err
@@ -140,7 +154,7 @@ func (v *Verifier) lead(ctx context.Context) error {
 		return err
 	}
 	sender.Link = v.link
-	return v.metrics.Register(gauges{v})
+	return v.registerMetrics()
 }
 
 // lateSender breaks the circle of a fleet that sends through a link whose handler is the fleet.
@@ -149,7 +163,15 @@ type lateSender struct{ *link.Link }
 // Run serves devices and operators until ctx ends. Where there is no device yet, it tells people on out how to enrol one.
 func (v *Verifier) Run(ctx context.Context, out io.Writer) error {
 	defer v.close()
+	defer v.flush()
 	handler, err := v.handler()
+	if err != nil {
+		return err
+	}
+	if handler, err = v.site(handler); err != nil {
+		return err
+	}
+	serverTLS, err := v.apiTLS()
 	if err != nil {
 		return err
 	}
@@ -158,10 +180,13 @@ func (v *Verifier) Run(ctx context.Context, out io.Writer) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return v.link.Run(ctx) })
-	g.Go(func() error { return api.Serve(ctx, tls.NewListener(v.api, v.apiTLS()), handler) })
+	g.Go(func() error { return api.Serve(ctx, tls.NewListener(v.api, serverTLS), handler) })
 	g.Go(func() error { return v.fleet.Watch(ctx) })
+	g.Go(func() error { return v.fleet.IndexPast(ctx) })
+	g.Go(func() error { return v.notifier.Run(ctx) })
 	g.Go(func() error { return daemon.Watchdog(ctx, v.healthy) })
 	g.Go(func() error { return v.ready(ctx, out) })
+	g.Go(func() error { return v.republish(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		_ = daemon.Stopping() // that systemd does not hear it must not hold up the end
@@ -184,8 +209,8 @@ func (v *Verifier) ready(ctx context.Context, out io.Writer) error {
 		return nil
 	}
 	close(v.listening)
-	if err := v.fleet.Republish(ctx, v.cfg.Tenant); err != nil && ctx.Err() == nil {
-		v.log.Warn("results were not all published again; each is with the device's next report", "error", err)
+	if err := v.welcomePeople(ctx, out); err != nil {
+		return err
 	}
 	if err := v.welcome(ctx, out); err != nil {
 		return err
@@ -199,23 +224,35 @@ func (v *Verifier) ready(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
+// republish gives the broker what it forgot when it ended. That takes a while where there are many devices, and none of
+// them waits for it.
+func (v *Verifier) republish(ctx context.Context) error {
+	select {
+	case <-v.link.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	if err := v.fleet.Republish(ctx, v.cfg.Tenant); err != nil && ctx.Err() == nil {
+		v.log.Warn("results were not all published again; each is with the device's next report", "error", err)
+	}
+	return nil
+}
+
 func (v *Verifier) handler() (http.Handler, error) {
+	who, err := v.people()
+	if err != nil {
+		return nil, err
+	}
 	return api.New(api.Config{
-		Store: v.store, Fleet: v.fleet, Keys: publicKeys(v.authority), Health: v.healthy, Metrics: v.metrics,
-		Version: v.version, Log: v.log,
+		Access: who,
+		Store:  v.store, Fleet: v.fleet, Keys: publicKeys(v.authority), Health: v.healthy, Metrics: v.metrics,
+		Version: v.version, Log: v.log, Alerts: v.notifier, Traces: v.traces(),
+		GateHeader: v.cfg.API.GateHeader,
 	})
 }
 
 func (v *Verifier) healthy(ctx context.Context) error {
 	return errors.Join(v.store.Ping(ctx), v.link.Healthy())
-}
-
-// apiTLS is the server's TLS without asking operators for certificates: they have tokens.
-func (v *Verifier) apiTLS() *tls.Config {
-	c := v.authority.ServerTLS()
-	c.ClientAuth, c.VerifyPeerCertificate, c.VerifyConnection = tls.NoClientCert, nil, nil
-	c.NextProtos = []string{"h2", "http/1.1"}
-	return c
 }
 
 // Ready is closed when devices and operators are served.

@@ -14,6 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	v1 "github.com/probity-attest/probity/verifier/api/v1"
 	"github.com/probity-attest/probity/verifier/authority"
 	"github.com/probity-attest/probity/verifier/enroll"
 )
@@ -56,6 +57,7 @@ func (v *Verifier) welcome(ctx context.Context, out io.Writer) error {
 	if err := v.store.AddToken(ctx, token); err != nil {
 		return err
 	}
+	v.first.Store(&firstToken{text, token.Uses, token.Expires})
 	_, port, _ := net.SplitHostPort(v.MQTTAddr())
 	fmt.Fprintf(out, `No device is enrolled yet. On each device, run:
 
@@ -67,6 +69,13 @@ Operators on this machine: probity --context %s device list
 `, net.JoinHostPort(v.cfg.hosts()[0], port), v.Fingerprint(), text, firstTokenUses,
 		token.Expires.Local().Format("2006-01-02 15:04"), path)
 	return nil
+}
+
+// firstToken is the token for the first devices, as long as this process runs: the store has only its digest.
+type firstToken struct {
+	text    string
+	uses    int
+	expires time.Time
 }
 
 // operatorContext is the context of the command line, as it reads it.
@@ -113,6 +122,7 @@ func (v *Verifier) operatorToken(ctx context.Context) (string, error) {
 		return "", err
 	}
 	now := time.Now()
+	token.Role, token.Name = string(v1.Admin), "first start"
 	token.Created, token.Expires = now, now.Add(operatorLifetime)
 	return text, v.store.AddToken(ctx, token)
 }

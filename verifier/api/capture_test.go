@@ -19,7 +19,7 @@ func TestCaptures(t *testing.T) {
 	h := newHarness(t)
 	d := apitest.AddDevice(t, h.store, store.Device{ID: apitest.ID("edge"), Label: "edge"})
 	content := bytes.Repeat([]byte{1, 2, 3, 4, 5}, 1<<20) // 5 MiB: more than one answer has
-	h.fleet.Flash(content, "")
+	h.fleet.Holds(content, "")
 	made := decode[v1.Capture](t, h.do("POST", "/v1/devices/edge/captures", `{"region":"bios","offset":16,"length":32}`), http.StatusAccepted)
 	if made.ID == 0 || made.State != "asked" || made.Region != "bios" || made.Offset != 16 || made.Length != 32 || made.Actor != h.actor {
 		t.Errorf("capture = %+v", made)

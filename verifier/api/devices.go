@@ -15,23 +15,12 @@ import (
 
 	"github.com/probity-attest/probity/proto"
 	v1 "github.com/probity-attest/probity/verifier/api/v1"
-	"github.com/probity-attest/probity/verifier/result"
 	"github.com/probity-attest/probity/verifier/store"
 )
 
 // deviceID names a device in a path.
 type deviceID struct {
 	ID string `path:"id" maxLength:"512" doc:"full id, the first characters of one (at least 4), or label"`
-}
-
-type listDevices struct {
-	State  string `query:"state" enum:"trusted,warning,untrusted,stale,never-attested,unsupported" doc:"state now"`
-	Status string `query:"status" enum:"approved,pending,active"`
-	Model  string `query:"model" maxLength:"256"`
-	Group  string `query:"group" maxLength:"128"`
-	Query  string `query:"q" maxLength:"256" doc:"part of label, model, vendor or id"`
-	After  string `query:"after" maxLength:"64" doc:"next of the page before"`
-	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
 }
 
 // huma looks into embedded structs only when they are exported, hence no embedding here.
@@ -41,9 +30,7 @@ type patchDevice struct {
 }
 
 func (s *server) registerDevices(doc huma.API) {
-	register(s, doc, huma.Operation{
-		OperationID: "list-devices", Method: http.MethodGet, Path: "/v1/devices", Summary: "List devices",
-	}, s.devices)
+	s.registerList(doc)
 	register(s, doc, huma.Operation{
 		OperationID: "get-device", Method: http.MethodGet, Path: "/v1/devices/{id}", Summary: "Show a device",
 	}, s.device)
@@ -65,31 +52,12 @@ func (s *server) registerDevices(doc huma.API) {
 	}, s.attest)
 }
 
-func (s *server) devices(ctx context.Context, p principal, in *listDevices) (*body[v1.Devices], error) {
-	now := s.Now()
-	found, err := s.Store.Devices(ctx, store.Filter{
-		Tenant: p.tenant, State: result.State(in.State), Status: store.Status(in.Status), Model: in.Model,
-		Group: in.Group, Query: in.Query, Now: now, After: in.After, Limit: in.Limit + 1,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list devices: %w", err)
-	}
-	out := v1.Devices{Devices: []v1.Device{}}
-	if len(found) > in.Limit {
-		found = found[:in.Limit]
-		out.Next = found[in.Limit-1].ID
-	}
-	for i := range found {
-		out.Devices = append(out.Devices, deviceDocument(&found[i], now))
-	}
-	return &body[v1.Devices]{out}, nil
-}
-
 func (s *server) device(ctx context.Context, p principal, in *deviceID) (*body[v1.Device], error) {
 	d, err := s.resolve(ctx, p, in.ID)
 	if err != nil {
 		return nil, err
 	}
+	setVersion(ctx, deviceVersion(&d))
 	return &body[v1.Device]{deviceDocument(&d, s.Now())}, nil
 }
 
@@ -103,6 +71,9 @@ func (s *server) patch(ctx context.Context, p principal, in *patchDevice) (*body
 	}
 	// The fleet writes the same record whenever evidence comes.
 	for attempt := 1; ; attempt++ {
+		if err := checkVersion(ctx, deviceVersion(&d)); err != nil {
+			return nil, err
+		}
 		changes := applyPatch(&d, in.Body)
 		if len(changes) == 0 {
 			break
@@ -122,6 +93,7 @@ func (s *server) patch(ctx context.Context, p principal, in *patchDevice) (*body
 			return nil, fmt.Errorf("read device again: %w", err)
 		}
 	}
+	setVersion(ctx, deviceVersion(&d))
 	return &body[v1.Device]{deviceDocument(&d, s.Now())}, nil
 }
 

@@ -23,6 +23,10 @@ type Fleet interface {
 	// RetireReference takes reference values out of force.
 	RetireReference(ctx context.Context, tenant, name, actor string) error
 	Publications
+	Overview
+	Details
+	Finder
+	Consents
 	// Policy returns a version of the policy document, for 0 the one in force.
 	Policy(ctx context.Context, tenant string, version int64) (fleet.Policy, error)
 	// SetPolicy puts a document in force after the version named; another one in force is store.ErrConflict, a document

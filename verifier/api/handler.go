@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"path"
 	"runtime/debug"
@@ -11,7 +12,11 @@ import (
 )
 
 // request is what the log and the answer know a request by.
-type request struct{ id string }
+type request struct {
+	id     string
+	from   *http.Request // as it came
+	answer http.Header   // of the answer
+}
 
 func (r request) instance() string { return "urn:probity:request:" + r.id }
 
@@ -32,20 +37,26 @@ func newRequest() request {
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	req := newRequest()
+	r = gateRequest(r)
+	req.from, req.answer = r, w.Header()
 	route := s.route(r)
-	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestKey{}, req), handleTimeout+uploadTime(route))
+	ctx, cancel := patience(context.WithValue(r.Context(), requestKey{}, req), route)
 	defer cancel()
+	ctx, traced := s.traceRequest(ctx, r, route)
 	r = r.WithContext(ctx)
 	out := &recorder{ResponseWriter: w}
 	secure(out.Header(), req)
 	defer func() {
-		if v := recover(); v != nil {
+		if v := recover(); v == http.ErrAbortHandler {
+			defer panic(v) // an answer that must not look whole
+		} else if v != nil {
 			s.Log.Error("request panicked", "request", req.id, "route", route, "panic", v, "stack", string(debug.Stack()))
 			if out.status == 0 {
 				writeProblem(out, r, internal())
 			}
 		}
 		s.metrics.observe(route, out.status, time.Since(start))
+		traced(out.status)
 		s.Log.Log(ctx, s.level(r.Method, out.status), "request", "request", req.id, "method", r.Method, "route", route,
 			"status", out.status, "remote", r.RemoteAddr, "took", time.Since(start))
 	}()
@@ -57,17 +68,35 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route string) {
 		writeProblem(w, r, problemf(http.StatusNotFound, "no such resource"))
 		return
 	}
+	if wait := s.gauge.stranger(r, open[route]); wait > 0 {
+		tooMany(w, r, wait)
+		return
+	}
 	if !open[route] {
 		p, err := s.authenticate(r)
 		if err != nil {
 			problem := s.problem(r.Context(), err)
+			if problem.Status < http.StatusInternalServerError {
+				s.gauge.refused(r)
+			}
 			if problem.Status == http.StatusUnauthorized {
 				w.Header().Set("WWW-Authenticate", `Bearer realm="probity"`)
+				forget(w, r)
 			}
 			writeProblem(w, r, problem)
 			return
 		}
-		r = r.WithContext(withPrincipal(r.Context(), p))
+		if wait := s.gauge.principal(r, p); wait > 0 {
+			tooMany(w, r, wait)
+			return
+		}
+		out, in, end := s.audited(w, r.WithContext(withPrincipal(r.Context(), p)), s.mux.operations[route], &p)
+		defer end()
+		w, r = out, in
+		if err := errors.Join(s.ownPages(r, &p), permit(&p, s.mux.operations[route])); err != nil {
+			writeProblem(w, r, s.problem(r.Context(), err))
+			return
+		}
 	}
 	if more := uploadTime(route); more > 0 { // only for those who may
 		c, now := http.NewResponseController(w), time.Now()
@@ -76,7 +105,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route string) {
 	}
 	// Twice the limit: the router's own check answers better where it applies.
 	r.Body = http.MaxBytesReader(w, r.Body, 2*bodyLimit(route))
-	s.mux.ServeHTTP(w, r)
+	s.conduct(w, r, route)
 }
 
 // route returns the pattern that serves the request, empty for none. Paths that the router would redirect, because they

@@ -77,6 +77,9 @@ func (s *server) registerManifests(doc huma.API) {
 }
 
 func (s *server) submitManifest(ctx context.Context, p principal, in *submitManifest) (*body[v1.Manifest], error) {
+	if err := ownDocument(&p, in.RawBody); err != nil {
+		return nil, err
+	}
 	submission := fleet.Submission{Signed: in.RawBody}
 	if in.Proof != "" {
 		proof, err := base64.StdEncoding.DecodeString(in.Proof)
@@ -103,6 +106,9 @@ func (s *server) manifests(ctx context.Context, p principal, in *listManifests) 
 	}
 	out := v1.Manifests{Manifests: []v1.Manifest{}}
 	for i := range found {
+		if !p.speaksFor(found[i].Vendor) {
+			continue
+		}
 		m := manifestDocument(&found[i])
 		if (in.State == "" || m.State == in.State) && (in.Vendor == "" || m.Vendor == in.Vendor) && (in.Model == "" || m.Model == in.Model) {
 			out.Manifests = append(out.Manifests, m)
@@ -112,7 +118,11 @@ func (s *server) manifests(ctx context.Context, p principal, in *listManifests) 
 }
 
 func (s *server) manifest(ctx context.Context, p principal, in *manifestName) (*body[v1.Manifest], error) {
-	m, err := s.Fleet.ManifestStatus(ctx, p.tenant, in.Name)
+	name, err := s.own(ctx, &p, in.Name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.Fleet.ManifestStatus(ctx, p.tenant, name)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +130,11 @@ func (s *server) manifest(ctx context.Context, p principal, in *manifestName) (*
 }
 
 func (s *server) withdrawManifest(ctx context.Context, p principal, in *withdrawManifest) (*body[v1.Manifest], error) {
-	m, err := s.Fleet.WithdrawManifest(ctx, p.tenant, in.Name, in.Body.Reason, p.actor())
+	name, err := s.own(ctx, &p, in.Name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.Fleet.WithdrawManifest(ctx, p.tenant, name, in.Body.Reason, p.actor())
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +143,15 @@ func (s *server) withdrawManifest(ctx context.Context, p principal, in *withdraw
 
 func (s *server) supersedeManifest(ctx context.Context, p principal, in *supersedeManifest) (*body[v1.Manifest], error) {
 	overlap := time.Duration(in.Body.Overlap) * time.Second
-	m, err := s.Fleet.SupersedeManifest(ctx, p.tenant, in.Name, in.Body.By, overlap, p.actor())
+	name, err := s.own(ctx, &p, in.Name)
+	if err != nil {
+		return nil, err
+	}
+	by, err := s.own(ctx, &p, in.Body.By)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.Fleet.SupersedeManifest(ctx, p.tenant, name, by, overlap, p.actor())
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +163,7 @@ func manifestDocument(m *fleet.ManifestStatus) v1.Manifest {
 		Name: m.Name, Digest: m.Digest, Vendor: m.Vendor, Model: m.Model, Version: m.Version, Advisory: m.Advisory, State: m.State,
 		Counts: m.Counts, NotBefore: moment(m.Begins), NotAfter: moment(m.Ends), Size: m.Size, Submitted: m.Submitted.UTC(),
 		From: m.From.UTC(), Until: moment(m.Until), SupersededBy: m.SupersededBy, Withdrawn: moment(m.Withdrawn), Reason: m.Reason,
-		LogProof: "none", Endorsements: []v1.Endorsement{},
+		LogProof: "none", Endorsements: []v1.Endorsement{}, Needed: m.Needs, Approvals: approvalDocuments(m.Approvals),
 	}
 	if len(m.Proof) > 0 {
 		out.LogProof = "unchecked"
@@ -156,6 +178,9 @@ func manifestDocument(m *fleet.ManifestStatus) v1.Manifest {
 }
 
 func (s *server) startDryRun(ctx context.Context, p principal, in *tryManifest) (*body[v1.Job], error) {
+	if err := ownDocument(&p, in.RawBody); err != nil {
+		return nil, err
+	}
 	id, err := s.Fleet.StartDryRun(ctx, p.tenant, in.RawBody)
 	if err != nil {
 		return nil, err
@@ -166,6 +191,9 @@ func (s *server) startDryRun(ctx context.Context, p principal, in *tryManifest) 
 func (s *server) dryRun(ctx context.Context, p principal, in *jobID) (*body[v1.DryRun], error) {
 	d, progress, over, err := s.Fleet.DryRunState(p.tenant, in.ID)
 	out := v1.DryRun{}
+	if over && err == nil && !p.speaksFor(d.Vendor) {
+		return nil, problemf(http.StatusNotFound, "no such dry run")
+	}
 	if out.JobProgress, err = s.progress(ctx, progress, over, err); err != nil || !over || out.Failed != "" {
 		return &body[v1.DryRun]{out}, err
 	}
@@ -177,6 +205,7 @@ func (s *server) dryRun(ctx context.Context, p principal, in *jobID) (*body[v1.D
 			ID: c.ID, Label: c.Label, Now: c.Now, Overlap: c.Overlap, After: c.After, Came: c.Came, Went: c.Went, Problem: c.Problem,
 		})
 	}
+	p.withoutDevices(&out)
 	return &body[v1.DryRun]{out}, nil
 }
 

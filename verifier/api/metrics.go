@@ -34,7 +34,9 @@ func (m *metrics) observe(route string, status int, took time.Duration) {
 		route = "none"
 	}
 	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
-	m.duration.WithLabelValues(route).Observe(took.Seconds())
+	if !lasting[route] { // how long those last says nothing of the verifier
+		m.duration.WithLabelValues(route).Observe(took.Seconds())
+	}
 }
 
 // level tells what an operator of the verifier wants to see: failures, refused credentials (of which anybody can cause as

@@ -49,10 +49,18 @@ func (s *server) policy(ctx context.Context, p principal, in *policyVersion) (*b
 	if err != nil {
 		return nil, err
 	}
+	setVersion(ctx, versionOf(found.Version))
 	return &body[v1.Policy]{policyDocument(&found)}, nil
 }
 
 func (s *server) setPolicy(ctx context.Context, p principal, in *setPolicy) (*body[v1.Policy], error) {
+	now, err := s.Fleet.Policy(ctx, p.tenant, 0)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	if err := checkVersion(ctx, versionOf(now.Version)); err != nil {
+		return nil, err
+	}
 	set, err := s.Fleet.SetPolicy(ctx, p.tenant, []byte(in.Body.Document), in.Body.BasedOn, p.actor())
 	if errors.Is(err, store.ErrConflict) {
 		return nil, problemf(http.StatusConflict, "version %d is not the one in force any more: see what changed, and try again", in.Body.BasedOn)
@@ -60,6 +68,7 @@ func (s *server) setPolicy(ctx context.Context, p principal, in *setPolicy) (*bo
 	if err != nil {
 		return nil, wrongPolicy(err)
 	}
+	setVersion(ctx, versionOf(set.Version))
 	return &body[v1.Policy]{policyDocument(&set)}, nil
 }
 

@@ -8,23 +8,37 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
 
-// Serve answers requests on l until ctx ends, then lets running ones finish for a while. It returns nil after an orderly
-// end. l is closed in any case; it is the caller's to make it a TLS listener.
+// Serve answers requests on l until ctx ends, then lets running ones finish for a while. It returns nil after an
+// orderly end. l is closed in any case; it is the caller's to make it a TLS listener.
 //
 // A client that is slow or opens many connections is cut off before it takes from others: see limits.go.
 func Serve(ctx context.Context, l net.Listener, handler http.Handler) error {
+	return serve(ctx, l, handler, times{
+		header: readHeaderTimeout, read: readTimeout, write: writeTimeout, idle: idleTimeout, stop: shutdownTimeout,
+	})
+}
+
+// times is how long a client may take: for the header of a request, TLS included, for all of the request, from there to
+// the end of the answer, and between requests; and how long running requests may, when the server stops.
+type times struct{ header, read, write, idle, stop time.Duration }
+
+func serve(ctx context.Context, l net.Listener, handler http.Handler, t times) error {
 	conns := &connections{byHost: map[string]int{}, host: map[net.Conn]string{}}
 	server := &http.Server{
 		Handler:           handler,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
+		ReadHeaderTimeout: t.header,
+		ReadTimeout:       t.read,
+		WriteTimeout:      t.write,
+		IdleTimeout:       t.idle,
 		MaxHeaderBytes:    maxHeader,
-		ConnState:         conns.state,
-		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug), // failed handshakes of strangers
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(context.WithoutCancel(ctx), stoppingKey{}, ctx.Done())
+		},
+		ConnState: conns.state,
+		ErrorLog:  slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug), // failed handshakes of strangers
 	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
@@ -33,10 +47,10 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler) error {
 		return fmt.Errorf("serve api: %w", err)
 	case <-ctx.Done():
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.stop)
 	defer cancel()
 	if err := server.Shutdown(last); err != nil {
-		return errors.Join(fmt.Errorf("stop api: requests still ran after %s: %w", shutdownTimeout, err), server.Close())
+		return errors.Join(fmt.Errorf("stop api: requests still ran after %s: %w", t.stop, err), server.Close())
 	}
 	return nil
 }
@@ -53,7 +67,7 @@ func (c *connections) state(conn net.Conn, state http.ConnState) {
 	defer c.mu.Unlock()
 	switch state {
 	case http.StateNew:
-		host := hostOf(conn)
+		host := origin(conn.RemoteAddr().String())
 		c.host[conn] = host
 		c.byHost[host]++
 		if len(c.host) > maxConns || c.byHost[host] > maxConnsHost {
@@ -69,12 +83,4 @@ func (c *connections) state(conn net.Conn, state http.ConnState) {
 			delete(c.byHost, host)
 		}
 	}
-}
-
-func hostOf(conn net.Conn) string {
-	host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
-	if err != nil {
-		return conn.RemoteAddr().String()
-	}
-	return host
 }

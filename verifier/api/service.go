@@ -34,14 +34,14 @@ func (s *server) registerService(doc huma.API) {
 
 // registerPlain adds the routes whose answers are no documents of v1.
 func (s *server) registerPlain(spec []byte) {
-	s.mux.HandleFunc("GET /v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+	s.plain("get-openapi", "GET /v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/vnd.oai.openapi+json;version=3.1")
 		_, _ = w.Write(spec)
 	})
-	s.mux.HandleFunc("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{
+	s.plain("get-metrics", "GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{
 		MaxRequestsInFlight: 4, Timeout: handleTimeout,
 	}).ServeHTTP)
-	s.mux.HandleFunc("GET /healthz", s.healthz)
+	s.plain("get-health", "GET /healthz", s.healthz)
 }
 
 func (s *server) counts(ctx context.Context, p principal, _ *empty) (*body[v1.Counts], error) {

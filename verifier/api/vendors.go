@@ -150,12 +150,21 @@ func (s *server) settings(ctx context.Context, p principal, _ *empty) (*body[v1.
 	if err != nil {
 		return nil, err
 	}
-	return &body[v1.Settings]{v1.Settings{RequireLogProof: on}}, nil
+	n, err := s.Fleet.ManifestApprovals(ctx, p.tenant)
+	if err != nil {
+		return nil, err
+	}
+	return &body[v1.Settings]{v1.Settings{RequireLogProof: on, ManifestApprovals: n}}, nil
 }
 
 func (s *server) changeSettings(ctx context.Context, p principal, in *patchSettings) (*body[v1.Settings], error) {
 	if on := in.Body.RequireLogProof; on != nil {
 		if err := s.Fleet.RequireLogProof(ctx, p.tenant, *on, p.actor()); err != nil {
+			return nil, err
+		}
+	}
+	if n := in.Body.ManifestApprovals; n != nil {
+		if err := s.Fleet.SetManifestApprovals(ctx, p.tenant, *n, p.actor()); err != nil {
 			return nil, err
 		}
 	}

@@ -102,10 +102,20 @@ type bootJudge struct {
 // judgeBoot compares a boot with a model's reference values. An unavailable, malformed or false log is a finding, and
 // the PCR values are compared all the same.
 func judgeBoot(bank *pcr.Bank, log []byte, un *proto.Unavailable, m *reference.View, p *Policy) *bootVerdict {
-	j := &bootJudge{bank: bank, policy: p, model: m}
+	j, best := runBoot(bank, log, un, m, p)
+	v := &bootVerdict{findings: j.findings, values: sync.OnceValue(bank.Strings), files: withFiles(m, best, p)}
+	if best != nil {
+		v.reference, v.compiled = best.Name, best
+	}
+	return v
+}
+
+// runBoot is judgeBoot as far as to the findings; best is the document that the boot was compared with.
+func runBoot(bank *pcr.Bank, log []byte, un *proto.Unavailable, m *reference.View, p *Policy) (j *bootJudge, best *reference.Compiled) {
+	j = &bootJudge{bank: bank, policy: p, model: m}
 	j.log(log, un)
 	j.denied()
-	best := j.choose(m)
+	best = j.choose(m)
 	if best != nil {
 		j.findings = append(j.findings, standing(m, best, p, result.Boot)...)
 		if best.Kind == reference.KindManifest {
@@ -120,11 +130,7 @@ func judgeBoot(bank *pcr.Bank, log []byte, un *proto.Unavailable, m *reference.V
 		}
 	}
 	j.secureBoot(best)
-	v := &bootVerdict{findings: j.findings, values: sync.OnceValue(bank.Strings), files: withFiles(m, best, p)}
-	if best != nil {
-		v.reference, v.compiled = best.Name, best
-	}
-	return v
+	return j, best
 }
 
 func (j *bootJudge) find(name, component, expected, observed string) {

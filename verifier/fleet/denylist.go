@@ -132,7 +132,7 @@ func (f *Fleet) DenyList(ctx context.Context, tenant string) ([]DeniedEntry, err
 	}
 	for i := range plan.manifests {
 		m := &plan.manifests[i]
-		if m.Advisory == "" || len(m.counts) == 0 || !m.Withdrawn.IsZero() {
+		if m.Advisory == "" || m.Awaits() || len(m.counts) == 0 || !m.Withdrawn.IsZero() {
 			continue
 		}
 		c := newReleaseCache()

@@ -17,7 +17,9 @@ import (
 // Evidence implements link.Handler: appraise, record, acknowledge.
 func (f *Fleet) Evidence(ctx context.Context, from proto.Address, message []byte) {
 	start := time.Now()
+	ctx, traced := f.traceAppraisal(ctx)
 	err := f.appraise(ctx, from, message)
+	traced(err)
 	f.cfg.Metrics.duration.Observe(time.Since(start).Seconds())
 	var missing *appraise.MissingError
 	var rejected *appraise.Rejection

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/time/rate"
 
 	"github.com/probity-attest/probity/proto"
@@ -39,7 +41,7 @@ type Enroller interface {
 	Handle(ctx context.Context, tenant, device string, up *proto.EnrollUp) (*proto.EnrollDown, error)
 }
 
-// Config is what a Fleet needs. Zero values of Interval, NonceLifetime, Disconnect, Metrics, Now and Log work.
+// Config is what a Fleet needs. Zero values of Interval, NonceLifetime, Disconnect, Metrics, Traces, Now and Log work.
 type Config struct {
 	Store    store.Store
 	Sender   Sender
@@ -57,6 +59,7 @@ type Config struct {
 	// Disconnect ends a removed device's connection.
 	Disconnect func(tenant, device string)
 	Metrics    *Metrics
+	Traces     trace.TracerProvider // nil: appraisals are not traced
 	Now        func() time.Time
 	Log        *slog.Logger
 }
@@ -70,6 +73,7 @@ type Fleet struct {
 	references *references
 	indexed    indexed
 	jobs       jobs
+	bulks      jobs
 	asking     sync.WaitGroup // devices that are asked behind an operator's back
 	askPace    *rate.Limiter
 	peers      *peers
@@ -105,6 +109,9 @@ func New(cfg Config) (*Fleet, error) {
 	}
 	if cfg.ManifestAhead == 0 {
 		cfg.ManifestAhead = defaultAhead
+	}
+	if cfg.Traces == nil {
+		cfg.Traces = noop.NewTracerProvider()
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics()

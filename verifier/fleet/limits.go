@@ -39,6 +39,23 @@ const (
 	maxOverlap = 5 * 366 * 24 * time.Hour
 	// maxPlace is the longest name of a place where a digest was seen, in bytes.
 	maxPlace = 300
+	// maxGUIDs is the most GUIDs of one boot log that are indexed.
+	maxGUIDs = 1000
+	// timelineResults is how many results one page of a timeline looks at, timelineEvents how many events it has at most.
+	timelineResults = 1000
+	timelineEvents  = 500
+	// republishPace is how long each thousand of results takes at least that are published again after a start.
+	republishPace = 500 * time.Millisecond
+	// maxQuery is the longest text to search for, in bytes, maxMentions the most places in documents that are told.
+	maxQuery    = 256
+	maxMentions = 200
+	// maxApprovals is the most people whose consent a tenant may want for a manifest.
+	maxApprovals = 5
+	// backlogPage is how many devices or contents of the backlog are looked at before the store is asked for more;
+	// backlogRetry is how long to wait where that failed, backlogRest the longest rest after a device.
+	backlogPage  = 100
+	backlogRetry = 30 * time.Second
+	backlogRest  = time.Second
 	// sightingPage is how many sightings are read at once.
 	sightingPage = 1000
 	// maxJobs is how many long searches are remembered, maxRunning how many run at once, jobTimeout how long one may take.
@@ -66,6 +83,21 @@ const (
 	outlierShare  = 10
 	smallestGroup = 3
 	strongGroup   = 5
+	// maxFailures is the most devices that a bulk action names that it failed with. bulkWorkers is how many it changes at once,
+	// bulkRetries how often it tries one that others change too, bulkAttestRate how many it asks for evidence a second.
+	maxFailures    = 100
+	bulkWorkers    = 16
+	bulkRetries    = 8
+	bulkAttestRate = rate.Limit(500)
+	// maxLabels is the most labels of a device.
+	maxLabels = 64
+	// maxNotices is the most things that need attention that are told of; noticeManifest, noticeKey and noticeToken are how
+	// long before they end that is, of tokens that were made for lastingToken at least.
+	maxNotices     = 50
+	noticeManifest = 30 * 24 * time.Hour
+	noticeKey      = 30 * 24 * time.Hour
+	noticeToken    = 14 * 24 * time.Hour
+	lastingToken   = 7 * 24 * time.Hour
 	// maxDetail is the longest text of a device in an event, in bytes.
 	maxDetail = proto.MaxReason
 )

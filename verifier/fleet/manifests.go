@@ -34,7 +34,8 @@ type accepted struct {
 //
 // A manifest that begins within the time that Config.ManifestAhead allows is accepted and counts from then on. The same
 // content by the same key again is no error and changes nothing, unless the new signature lasts longer. What it
-// supersedes takes effect when a vendor's key signs it, what it withdraws with any key.
+// supersedes takes effect when a vendor's key signs it, what it withdraws with any key; where the tenant wants people's
+// consent, all of that when it is complete: see ApproveManifest.
 func (f *Fleet) SubmitManifest(ctx context.Context, tenant string, s Submission, actor string) (store.Manifest, error) {
 	now := f.cfg.Now().UTC()
 	a, err := f.accept(ctx, tenant, s.Signed, actor, now)
@@ -53,7 +54,15 @@ func (f *Fleet) SubmitManifest(ctx context.Context, tenant string, s Submission,
 	if err != nil {
 		return store.Manifest{}, err
 	}
-	changes, names := a.effects(all, s.Overlap, now)
+	awaits, err := f.await(ctx, tenant, a, all, known, s.Overlap)
+	if err != nil {
+		return store.Manifest{}, err
+	}
+	var changes []store.ManifestChange
+	var names []string
+	if awaits == 0 {
+		changes, names = a.effects(all, s.Overlap, now)
+	}
 	if known && len(changes) == 0 && a.repeats(all) {
 		return find(all, a.stored.Digest), nil
 	}
@@ -63,6 +72,9 @@ func (f *Fleet) SubmitManifest(ctx context.Context, tenant string, s Submission,
 	}
 	detail := fmt.Sprintf("%s, signed by %s (%s, key %s), content sha256:%s", describeManifest(&a.stored), a.key.Name, a.key.Role,
 		short(a.key.ID), a.stored.Digest)
+	if awaits > 0 {
+		detail += fmt.Sprintf("; it does not count until %d more people approve it", awaits)
+	}
 	events := []store.Event{f.event(tenant, "", kind, actor, clean(detail, maxDetail))}
 	for _, n := range names {
 		events = append(events, f.event(tenant, "", "manifest-changed", actor, clean(n, maxDetail)))
@@ -74,12 +86,29 @@ func (f *Fleet) SubmitManifest(ctx context.Context, tenant string, s Submission,
 	if err != nil {
 		return store.Manifest{}, err
 	}
+	if awaits > 0 {
+		return f.Manifest(ctx, tenant, a.stored.Digest)
+	}
 	f.references.changed(tenant)
 	f.askAgain(ctx, tenant, &a.stored)
 	if a.manifest.IsDenyList() {
 		f.ask(ctx, tenant, deniedDigests(a.manifest.Denied)...)
 	}
 	return f.Manifest(ctx, tenant, a.stored.Digest)
+}
+
+// await returns how many people's consent a submission still needs before it counts, and notes that in one that is new.
+func (f *Fleet) await(ctx context.Context, tenant string, a *accepted, all []store.Manifest, known bool, overlap *time.Duration) (int, error) {
+	if known {
+		m := find(all, a.stored.Digest)
+		return max(0, m.Needs-m.Approved), nil
+	}
+	n, err := f.ManifestApprovals(ctx, tenant)
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	a.stored.Needs, a.stored.Overlap = n, overlap
+	return n, nil
 }
 
 func find(all []store.Manifest, digest string) store.Manifest {
@@ -167,6 +196,8 @@ func (f *Fleet) SupersedeManifest(ctx context.Context, tenant, older, newer stri
 	case fold(from.Vendor) != fold(to.Vendor) || fold(from.Model) != fold(to.Model):
 		return store.Manifest{}, refuse("%q is of %s %s, %q of %s %s: one supersedes another of the same model",
 			from.Name, from.Vendor, from.Model, to.Name, to.Vendor, to.Model)
+	case to.Awaits():
+		return store.Manifest{}, refuse("%q awaits approval: it cannot take the place of another one yet", to.Name)
 	case !from.Withdrawn.IsZero() || !to.Withdrawn.IsZero():
 		return store.Manifest{}, refuse("one of both was withdrawn")
 	case overlap < 0 || overlap > maxOverlap:

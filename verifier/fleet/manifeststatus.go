@@ -13,6 +13,7 @@ type ManifestStatus struct {
 	State     string // as store.ManifestState, or "void": no endorsement of it counts any more
 	Counts    bool   // devices are compared with it now
 	Endorsers []EndorsementStatus
+	Approvals []store.Approval // oldest first
 }
 
 // EndorsementStatus is an endorsement and what is known of its key.
@@ -72,6 +73,11 @@ func (f *Fleet) statuses(ctx context.Context, tenant string, list []store.Manife
 			s.Counts = false
 			if m.Withdrawn.IsZero() {
 				s.State = manifestVoid
+			}
+		}
+		if m.Needs > 0 {
+			if s.Approvals, err = f.cfg.Store.Approvals(ctx, tenant, m.Digest); err != nil {
+				return nil, err
 			}
 		}
 		out[i] = s

@@ -101,6 +101,9 @@ func (p *releasePlan) open(ctx context.Context, c *releaseCache, d *documents) e
 	d.Table = c.table
 	for i := range p.manifests {
 		m := &p.manifests[i]
+		if m.Awaits() {
+			continue
+		}
 		endorsers, err := p.endorsers(ctx, c, m)
 		if err != nil {
 			return fmt.Errorf("%s: %w: withdraw it", describeManifest(&m.Manifest), err)

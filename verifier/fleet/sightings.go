@@ -4,10 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/probity-attest/probity/firmware/eventlog"
@@ -41,14 +44,21 @@ func (x *indexed) add(content [32]byte) {
 
 // seen returns what evidence refers to, with the digests of what the store doesn't know yet.
 func (f *Fleet) seen(ctx context.Context, claimed *appraise.Claimed, out *appraise.Outcome) ([]store.Seen, error) {
+	return f.seenBut(ctx, claimed, out, f.indexed.has)
+}
+
+// seenBut is seen without the digests of contents that are known.
+func (f *Fleet) seenBut(
+	ctx context.Context, claimed *appraise.Claimed, out *appraise.Outcome, has func(content [32]byte) bool,
+) ([]store.Seen, error) {
 	group := fold(out.Record.Vendor) + "\x00" + fold(out.Record.Model)
 	var list []store.Seen
-	add := func(kind string, content [32]byte, digests func() ([]store.SeenDigest, error)) error {
+	add := func(kind string, content [32]byte, fill func(*store.Seen) error) error {
 		s := store.Seen{Content: content, Kind: kind, Group: group}
-		if !f.indexed.has(content) {
+		if !has(content) {
 			known, err := f.cfg.Store.Indexed(ctx, content)
 			if err == nil && !known {
-				s.Digests, err = digests()
+				err = fill(&s)
 			}
 			if err != nil {
 				return fmt.Errorf("indexing what was seen: %w", err)
@@ -61,15 +71,18 @@ func (f *Fleet) seen(ctx context.Context, claimed *appraise.Claimed, out *apprai
 		if c == nil || c.Size == 0 {
 			return nil
 		}
-		return add(kind, c.Digest, func() ([]store.SeenDigest, error) {
+		return add(kind, c.Digest, func(s *store.Seen) error {
 			b, err := f.cfg.Store.Content(ctx, c.Digest)
 			if errors.Is(err, store.ErrNotFound) { // the policy didn't look at it, so nobody asked for it
-				return nil, nil
+				return nil
 			}
 			if err != nil {
-				return nil, err
+				return err
 			}
-			return parse(b), nil
+			if s.Digests = parse(b); kind == store.SeenBoot {
+				s.GUIDs = logGUIDs(b)
+			}
+			return nil
 		})
 	}
 	c := claimed.Claims
@@ -81,7 +94,10 @@ func (f *Fleet) seen(ctx context.Context, claimed *appraise.Claimed, out *apprai
 		err = stored(store.SeenFlash, c.Flash.Regions.Content, flashDigests)
 	}
 	if values := valueDigests(out.Result.PCRs); len(values) > 0 && err == nil {
-		err = add(store.SeenPCRs, valuesID(out.Result.Bank, values), func() ([]store.SeenDigest, error) { return values, nil })
+		err = add(store.SeenPCRs, valuesID(out.Result.Bank, values), func(s *store.Seen) error {
+			s.Digests = values
+			return nil
+		})
 	}
 	if err != nil {
 		return nil, err
@@ -116,6 +132,51 @@ func logDigests(raw []byte) []store.SeenDigest {
 		}
 	}
 	return out
+}
+
+// guidText is the text of a GUID (RFC 9562, section 4).
+var guidText = regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`)
+
+// logGUIDs returns the GUIDs that the events of a boot log name: of variables, firmware files and volumes, tables,
+// partitions and signature owners.
+func logGUIDs(raw []byte) []store.SeenDigest {
+	log, err := eventlog.Parse(raw)
+	if err != nil {
+		return nil
+	}
+	var out []store.SeenDigest
+	known := make(map[string]bool)
+	for i := range log.Events {
+		e := &log.Events[i]
+		if !e.Extends() {
+			continue
+		}
+		text, err := json.Marshal(e.Describe())
+		if err != nil {
+			continue
+		}
+		for _, s := range guidText.FindAllString(strings.ToLower(string(text)), -1) {
+			guid, ok := parseGUID(s)
+			if !ok || known[string(guid)] {
+				continue
+			}
+			if known[string(guid)] = true; len(out) == maxGUIDs {
+				return out
+			}
+			out = append(out, store.SeenDigest{Digest: guid, Place: eventPlace(e)})
+		}
+	}
+	return out
+}
+
+// parseGUID reads the text of a GUID, in any case, with or without braces.
+func parseGUID(s string) ([]byte, bool) {
+	s = strings.ToLower(strings.Trim(s, "{}"))
+	if guidText.FindString(s) != s || s == "" {
+		return nil, false
+	}
+	b, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
+	return b, err == nil
 }
 
 // eventPlace names an event for people.

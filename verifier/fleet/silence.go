@@ -110,9 +110,12 @@ func (f *Fleet) publish(ctx context.Context, d store.Device) error {
 }
 
 // Republish publishes the newest result of every device again, for an embedded broker forgets them when it ends.
-// Devices whose silence was not yet written down are left to Sweep, for their newest result has expired.
+// Devices whose silence was not yet written down are left to Sweep, for their newest result has expired. It takes its
+// time where there are many, so that those that report meanwhile need not wait.
 func (f *Fleet) Republish(ctx context.Context, tenant string) error {
 	after := ""
+	pace := time.NewTicker(republishPace)
+	defer pace.Stop()
 	for {
 		page, err := f.cfg.Store.Devices(ctx, store.Filter{Tenant: tenant, Now: f.cfg.Now(), After: after, Limit: 1000})
 		if err != nil {
@@ -131,5 +134,10 @@ func (f *Fleet) Republish(ctx context.Context, tenant string) error {
 			return nil
 		}
 		after = page[len(page)-1].ID
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }

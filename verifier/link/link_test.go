@@ -180,11 +180,10 @@ func TestPanic(t *testing.T) {
 		a.say("boom")
 		r.next()
 	}
-	a.say("same device")
-	b.say("other device")
-	for _, want := range []string{"same device", "other device"} {
-		if got := r.next(); got.text != want {
-			t.Errorf("handler got %q, want %q", got.text, want)
+	for text, d := range map[string]*device{"same device": a, "other device": b} {
+		d.say(text)
+		if got := r.next(); got.text != text {
+			t.Errorf("handler got %q, want %q", got.text, text)
 		}
 	}
 	if log := r.log.String(); strings.Count(log, "panicked") != 3 || !strings.Contains(log, id(1)) {

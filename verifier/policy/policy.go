@@ -120,21 +120,36 @@ func (d *Document) Shortest() time.Duration {
 	return least
 }
 
+// Ending is a waiver that expired or is about to.
+type Ending struct {
+	Text string // what is waived, and who owns it
+	At   time.Time
+	Over bool // it expired
+	Line int  // of the document, from 1
+}
+
+// Endings returns the waivers that expired or are about to, in the order of the document.
+func (d *Document) Endings(now time.Time) []Ending {
+	var out []Ending
+	for i := range d.waivers {
+		if w := &d.waivers[i]; w.expired(now.Add(soon)) {
+			out = append(out, Ending{
+				Text: fmt.Sprintf("waiver of %s on %s, owner %s", w.finding, w.component, w.owner), At: w.expires, Over: w.expired(now), Line: w.line,
+			})
+		}
+	}
+	return out
+}
+
 // Notices tells operators of waivers that expired or are about to.
 func (d *Document) Notices(now time.Time) []string {
 	var out []string
-	for i := range d.waivers {
-		w := &d.waivers[i]
-		verb := "expired"
-		switch {
-		case w.expired(now):
-		case w.expired(now.Add(soon)):
-			verb = "expires"
-		default:
-			continue
+	for _, e := range d.Endings(now) {
+		verb := "expires"
+		if e.Over {
+			verb = "expired"
 		}
-		out = append(out, fmt.Sprintf("line %d: waiver of %s on %s, owner %s: %s at %s", w.line, w.finding, w.component, w.owner,
-			verb, w.expires.Format(time.RFC3339)))
+		out = append(out, fmt.Sprintf("line %d: %s: %s at %s", e.Line, e.Text, verb, e.At.Format(time.RFC3339)))
 	}
 	return out
 }

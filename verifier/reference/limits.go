@@ -20,4 +20,5 @@ const (
 	maxDigest = 0xff   // bytes of a file's digest
 	maxName   = 0xffff // bytes of the name in a path
 	maxKnown  = 16     // names that Knows gives
+	maxPaths  = 200    // paths that Named looks for in documents
 )

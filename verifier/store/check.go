@@ -137,7 +137,15 @@ func (t *Token) Check() error {
 	if t.Uses < 0 {
 		return fmt.Errorf("%w token: negative number of uses %d", ErrInvalid, t.Uses)
 	}
-	return errors.Join(checkText("token", t.Tenant), checkText("token", t.ID))
+	if t.Operator != (t.Role != "") {
+		return fmt.Errorf("%w token: want a role for the API and none for enrolment, got %q", ErrInvalid, t.Role)
+	}
+	for _, s := range append([]string{t.Tenant, t.ID, t.Role, t.Name}, t.Vendors...) {
+		if err := checkText("token", s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CheckContent reports whether content has this digest.

@@ -21,6 +21,8 @@ type Seen struct {
 	Group   string // what is seen of devices of one group is alike, which the index makes use of
 	// Digests are those in it. They are only read where the content is not Indexed yet.
 	Digests []SeenDigest
+	// GUIDs are those that it names, 16 bytes in the order of their text; likewise.
+	GUIDs []SeenDigest
 }
 
 // SeenDigest is a digest and the place where it was found, for people.

@@ -109,7 +109,10 @@ type Token struct {
 	Expires  time.Time
 	Revoked  bool
 	Devices  []string // ids that it let in: these may use it again until it expires
-	Operator bool     // a token of an operator for the API, not for enrolment
+	Operator bool     // a token for the API, not for enrolment
+	Role     string   // of a token for the API: what it may do, see api/v1.Role; of others empty
+	Vendors  []string // of the role vendor: patterns of the vendors that it may speak for
+	Name     string   // of a token for the API: what its maker calls it; may be empty
 }
 
 // Reference is a signed document of reference values.
@@ -124,15 +127,28 @@ type Reference struct {
 
 // Filter selects devices. Zero fields select all.
 type Filter struct {
-	Tenant string
-	State  result.State // Current state at Now
-	Status Status
-	Model  string
-	Group  string
-	Query  string // substring of label, model, vendor or id, case-insensitive
-	Now    time.Time
-	After  string // id after which to start; devices come in ascending id
-	Limit  int    // 0: 100; at most 1,000
+	Tenant   string
+	State    result.State   // Current state at Now
+	States   []result.State // any of these Current states at Now
+	Status   Status
+	Vendor   string
+	Model    string
+	Firmware string
+	Group    string
+	Level    result.Level
+	Finding  string            // code of a finding of the newest result
+	Cluster  string            // id of a Cluster
+	Digest   []byte            // what the device has now, as Sightings knows it
+	Labels   map[string]string // all of these
+	Query    string            // substring of label, model, vendor or id, case-insensitive
+	Now      time.Time
+
+	Sort  Sort   // empty: ByID
+	Desc  bool   // the other way round, ids too
+	After string // id of the device after which to start
+	// AfterKey is the SortKey of that device; by id there is none.
+	AfterKey string
+	Limit    int // 0: 100; at most 1,000
 }
 
 // Devices reads and writes devices.
@@ -141,7 +157,8 @@ type Devices interface {
 	Device(ctx context.Context, tenant, id string) (Device, error)
 	// Resolve returns the device whose id starts with prefix (at least 4 characters) or whose label is it.
 	Resolve(ctx context.Context, tenant, prefix string) (Device, error)
-	// Devices lists devices in ascending id.
+	// Devices lists devices in the order of the filter. Without a tenant it lists those of all: then only State, Status, Model,
+	// Group and Query select, and the order is that of ids.
 	Devices(ctx context.Context, f Filter) ([]Device, error)
 	// Overdue returns devices of all tenants that are stale at now and not yet Silenced, longest silent first.
 	Overdue(ctx context.Context, now time.Time, limit int) ([]Device, error)
@@ -217,6 +234,8 @@ type Store interface {
 	References
 	Tokens
 	Events
+	Feed
+	Requests
 	Settings
 	Policies
 	Captures
@@ -226,6 +245,18 @@ type Store interface {
 	Denials
 	Choices
 	Sightings
+	Totals
+	Trends
+	Clusters
+	Pasts
+	Searches
+	Coverage
+	Approvals
+	Backlog
+	Alerts
+	Accounts
+	Sessions
+	AuditLog
 	// Ping reports whether the store can commit.
 	Ping(ctx context.Context) error
 	// Close waits for running writes and closes.

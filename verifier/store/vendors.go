@@ -81,6 +81,10 @@ type Manifest struct {
 	Reason       string    // why it was withdrawn
 	Proof        []byte    // proof of inclusion in a transparency log, as submitted; nil: none
 
+	Needs    int            // how many people, other than who submitted it, must consent before it counts
+	Approved int            // how many have; given by the store
+	Overlap  *time.Duration // what its submitter wanted of what it supersedes; nil: what it says itself
+
 	Endorsements []Endorsement // in the order of submission
 }
 
@@ -89,11 +93,14 @@ type ManifestState string
 
 // States of manifests.
 const (
-	ManifestSubmitted  ManifestState = "submitted"  // accepted, counts from a later time on
+	ManifestSubmitted  ManifestState = "submitted"  // accepted, counts from a later time on, or once people consented
 	ManifestActive     ManifestState = "active"     // counts
 	ManifestSuperseded ManifestState = "superseded" // another one took its place; while they overlap, Until is to come
 	ManifestWithdrawn  ManifestState = "withdrawn"  // it was wrong: nothing of it counts
 )
+
+// Awaits reports whether the manifest waits for people's consent.
+func (m *Manifest) Awaits() bool { return m.Approved < m.Needs }
 
 // State returns where the manifest stands at now.
 func (m *Manifest) State(now time.Time) ManifestState {
@@ -102,7 +109,7 @@ func (m *Manifest) State(now time.Time) ManifestState {
 		return ManifestWithdrawn
 	case m.SupersededBy != "":
 		return ManifestSuperseded
-	case now.Before(m.From):
+	case m.Awaits(), now.Before(m.From):
 		return ManifestSubmitted
 	}
 	return ManifestActive
@@ -110,7 +117,7 @@ func (m *Manifest) State(now time.Time) ManifestState {
 
 // Counts reports whether the manifest is in force at now, as far as it was neither withdrawn nor its time is over.
 func (m *Manifest) Counts(now time.Time) bool {
-	return m.Withdrawn.IsZero() && !now.Before(m.From) && (m.Until.IsZero() || now.Before(m.Until))
+	return m.Withdrawn.IsZero() && !m.Awaits() && !now.Before(m.From) && (m.Until.IsZero() || now.Before(m.Until))
 }
 
 // Endorsement is one signature of a manifest.
@@ -154,6 +161,8 @@ func (m *Manifest) Check() error {
 		return fmt.Errorf("%w manifest: want tenant, digest and name, got %q, %q and %q", ErrInvalid, m.Tenant, m.Digest, m.Name)
 	case len(m.Endorsements) != 1 || m.Endorsements[0].Key == "":
 		return fmt.Errorf("%w manifest: want one endorsement by a key", ErrInvalid)
+	case m.Needs < 0 || m.Approved != 0 || m.Overlap != nil && *m.Overlap < 0:
+		return fmt.Errorf("%w manifest: want no approval yet, and nothing negative", ErrInvalid)
 	case m.From.IsZero() || m.Submitted.IsZero():
 		return fmt.Errorf("%w manifest: want the times of submission and from which it counts", ErrInvalid)
 	}

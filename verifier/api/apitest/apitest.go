@@ -21,6 +21,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/probity-attest/probity/verifier/access"
 	"github.com/probity-attest/probity/verifier/api"
 	"github.com/probity-attest/probity/verifier/enroll"
 	"github.com/probity-attest/probity/verifier/result"
@@ -69,6 +70,8 @@ func Config(tb testing.TB) api.Config {
 	return api.Config{
 		Store: s, Fleet: &Fleet{Fleet: publications(tb, s), Store: s}, Keys: []*ecdsa.PublicKey{&key.PublicKey},
 		Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler), Version: "test",
+		Access: access.Config{Tenant: Tenant, Hash: access.Cost{Memory: 8, Time: 1, Threads: 1}},
+		Rates:  api.Rates{Principal: api.Rate{Burst: -1}, Write: api.Rate{Burst: -1}, Address: api.Rate{Burst: -1}},
 	}
 }
 
@@ -152,8 +155,8 @@ func certificate(tb testing.TB, template, parent *x509.Certificate, parentKey *e
 	return key, cert
 }
 
-// NewToken stores a token and returns its text. Tenant, Operator, Uses, Revoked and Expires are those of t; without Tenant
-// it is Tenant's, without Expires valid for an hour.
+// NewToken stores a token and returns its text. Tenant, Operator, Role, Vendors, Name, Uses, Revoked and Expires are those
+// of t; without Tenant it is Tenant's, without Expires valid for an hour, and without Role one for the API is an admin's.
 func NewToken(s store.Store, t store.Token) (string, error) {
 	kind := enroll.DeviceToken
 	if t.Operator {
@@ -167,6 +170,9 @@ func NewToken(s store.Store, t store.Token) (string, error) {
 		return "", err
 	}
 	t.ID, t.Hash, t.Created = made.ID, made.Hash, time.Now()
+	if t.Operator && t.Role == "" {
+		t.Role = "admin"
+	}
 	if t.Expires.IsZero() {
 		t.Expires = time.Now().Add(time.Hour)
 	}

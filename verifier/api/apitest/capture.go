@@ -10,9 +10,9 @@ import (
 	"github.com/probity-attest/probity/verifier/store"
 )
 
-// Flash sets what a device of the test sends when raw bytes of it are asked for: content is done at once, a reason is a
+// Holds sets what a device of the test sends when raw bytes of it are asked for: content is done at once, a reason is a
 // refusal, neither stands for a device that is away.
-func (f *Fleet) Flash(content []byte, reason string) {
+func (f *Fleet) Holds(content []byte, reason string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.content, f.reason = content, reason

@@ -36,10 +36,12 @@ type Device struct {
 	StaleAt            *time.Time `json:"stale_at,omitempty" doc:"when the verdict becomes stale without newer evidence"`
 }
 
-// Devices is a page of devices in ascending id.
+// Devices is a page of devices.
 type Devices struct {
-	Devices []Device `json:"devices"`
-	Next    string   `json:"next,omitempty" doc:"value of after for the next page"`
+	Devices   []Device `json:"devices"`
+	Next      string   `json:"next,omitempty" doc:"value of after for the next page"`
+	Total     int      `json:"total" doc:"devices on all pages"`
+	TotalMore bool     `json:"total_more,omitempty" doc:"there are more than total says"`
 }
 
 // DevicePatch changes what an operator may say of a device. Absent members stay as they are.
@@ -112,6 +114,9 @@ type Token struct {
 	Expires  time.Time `json:"expires"`
 	Revoked  bool      `json:"revoked"`
 	Devices  []string  `json:"devices,omitempty" doc:"ids of the devices that it let in"`
+	Role     Role      `json:"role,omitempty" enum:"viewer,operator,vendor,auditor,admin" doc:"of a token for the API: what it may do"`
+	Vendors  []string  `json:"vendors,omitempty" doc:"of the role vendor: patterns of the vendors that it may speak for"`
+	Name     string    `json:"name,omitempty" doc:"of a token for the API: what its maker calls it"`
 }
 
 // Tokens is all tokens, newest first.
@@ -119,10 +124,14 @@ type Tokens struct {
 	Tokens []Token `json:"tokens"`
 }
 
-// NewToken asks for an enrolment token.
+// NewToken asks for a token: for devices to enrol, or for programs to ask the API.
 type NewToken struct {
-	Uses int   `json:"uses,omitempty" minimum:"1" maximum:"1000000" default:"1" doc:"how many devices it lets in"`
-	TTL  int64 `json:"ttl_seconds,omitempty" minimum:"60" maximum:"31536000" default:"86400" doc:"how long it is valid, in seconds"`
+	Kind    string   `json:"kind,omitempty" enum:"enrolment,api" default:"enrolment" doc:"what it is for; one for the API only an admin makes"`
+	Uses    int      `json:"uses,omitempty" minimum:"1" maximum:"1000000" default:"1" doc:"of the kind enrolment: how many devices it lets in"`
+	TTL     int64    `json:"ttl_seconds,omitempty" minimum:"60" maximum:"31536000" default:"86400" doc:"how long it is valid, in seconds"`
+	Role    Role     `json:"role,omitempty" enum:"viewer,operator,vendor,auditor,admin" doc:"of the kind api: what it may do"`
+	Vendors []string `json:"vendors,omitempty" maxItems:"64" doc:"of the role vendor: patterns of the vendors that it may speak for"`
+	Name    string   `json:"name,omitempty" maxLength:"128" doc:"of the kind api: what to call it"`
 }
 
 // CreatedToken is a new token with its secret, which is never shown again.

@@ -72,6 +72,8 @@ type Manifest struct {
 	Reason       string        `json:"reason,omitempty" doc:"why it was withdrawn"`
 	LogProof     string        `json:"log_proof" enum:"none,unchecked" doc:"whether a proof of its inclusion in a transparency log came with it; this verifier checks none"`
 	Endorsements []Endorsement `json:"endorsements"`
+	Needed       int           `json:"approvals_needed,omitempty" doc:"people other than the submitter who must consent before it counts"`
+	Approvals    []Approval    `json:"approvals,omitempty" doc:"oldest first"`
 }
 
 // Endorsement is one signature of a manifest.
@@ -228,10 +230,12 @@ type Outlier struct {
 
 // Settings is what a tenant's operators chose.
 type Settings struct {
-	RequireLogProof bool `json:"require_log_proof" doc:"manifests are accepted only with a proof of their inclusion in a transparency log; this verifier knows no log, so it then accepts none"`
+	ManifestApprovals int  `json:"manifest_approvals" doc:"people other than the submitter who must consent before a manifest counts; those submitted before keep what held then"`
+	RequireLogProof   bool `json:"require_log_proof" doc:"manifests are accepted only with a proof of their inclusion in a transparency log; this verifier knows no log, so it then accepts none"`
 }
 
 // SettingsPatch changes settings. Absent members stay as they are.
 type SettingsPatch struct {
-	RequireLogProof *bool `json:"require_log_proof,omitempty"`
+	ManifestApprovals *int  `json:"manifest_approvals,omitempty" minimum:"0" maximum:"5"`
+	RequireLogProof   *bool `json:"require_log_proof,omitempty"`
 }

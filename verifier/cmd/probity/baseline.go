@@ -16,7 +16,7 @@ import (
 
 func (a *app) baselineCommand() *cobra.Command {
 	return group("baseline", "Reference values taken from a device that is as it should be",
-		a.baselineCreate(), a.baselineList(), a.baselineRetire())
+		a.writes(a.baselineCreate()), a.reads(a.baselineList()), a.writes(a.baselineRetire()))
 }
 
 func (a *app) baselineCreate() *cobra.Command {
@@ -28,6 +28,7 @@ func (a *app) baselineCreate() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&in.Device, "device", "", "device to take the values of: label, or id or its start")
 	cmd.Flags().StringVar(&in.Name, "name", "", "name of the baseline (default: chosen by the verifier)")
+	_ = cmd.RegisterFlagCompletionFunc("device", a.completeDevices)
 	var reportOnly string
 	cmd.Flags().StringVar(&reportOnly, "report-only-pcr", "1,5",
 		"`PCRS` whose change is reported but does not change the verdict, such as 1,5 or none")
@@ -94,6 +95,7 @@ func (a *app) baselineList() *cobra.Command {
 func (a *app) baselineRetire() *cobra.Command {
 	return &cobra.Command{
 		Use: "retire NAME", Short: "Take a baseline out of force", Args: need("NAME"),
+		ValidArgsFunction: first(a.completeBaselines),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

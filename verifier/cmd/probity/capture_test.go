@@ -16,13 +16,13 @@ import (
 func (o *online) sends(ts *testscript.TestScript, _ bool, args []string) {
 	switch args[0] {
 	case "refusal":
-		o.server.Fleet.Flash(nil, "not-allowed: the owner's charter "+strings.ReplaceAll(hostile, "\n", ""))
+		o.server.Fleet.Holds(nil, "not-allowed: the owner's charter "+strings.ReplaceAll(hostile, "\n", ""))
 	case "away":
-		o.server.Fleet.Flash(nil, "")
+		o.server.Fleet.Holds(nil, "")
 	default:
 		n, err := strconv.Atoi(args[0])
 		ts.Check(err)
-		o.server.Fleet.Flash(flashContent(n), "")
+		o.server.Fleet.Holds(flashContent(n), "")
 	}
 }
 

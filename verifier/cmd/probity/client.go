@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -16,8 +15,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-
-	v1 "github.com/probity-attest/probity/verifier/api/v1"
 )
 
 // Limits of one request.
@@ -31,13 +28,32 @@ type client struct {
 	base  string
 	token string
 	http  *http.Client
+	// instead takes the place of requests that change something; nil: they are sent.
+	instead func(method, path string, query url.Values, in any) error
 }
 
+// client returns the client of the verifier that was asked for.
 func (a *app) client() (*client, error) {
+	if a.connected != nil {
+		return a.connected, nil
+	}
 	s, err := loadSettings(a.context)
 	if err != nil {
 		return nil, err
 	}
+	c, err := newClient(s)
+	if err != nil {
+		return nil, err
+	}
+	if a.dryRun {
+		c.instead = a.showRequest
+	}
+	a.connected = c
+	return c, nil
+}
+
+// newClient returns the client of a verifier.
+func newClient(s settings) (*client, error) {
 	pin, err := s.fingerprint()
 	if err != nil {
 		return nil, err
@@ -46,9 +62,15 @@ func (a *app) client() (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
 	}
-	return &client{
-		base: strings.TrimRight(s.URL, "/"), token: s.Token, http: newHTTP(tlsConfig(u.Hostname(), pin)),
-	}, nil
+	config := tlsConfig(u.Hostname(), pin)
+	if s.Token == "" && s.Certificate != "" { // two ways at once would leave open who asks
+		pair, err := tls.LoadX509KeyPair(s.Certificate, s.Key)
+		if err != nil {
+			return nil, fmt.Errorf("client certificate: %w", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return &client{base: strings.TrimRight(s.URL, "/"), token: s.Token, http: newHTTP(config)}, nil
 }
 
 func newHTTP(config *tls.Config) *http.Client {
@@ -57,7 +79,6 @@ func newHTTP(config *tls.Config) *http.Client {
 			Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, TLSHandshakeTimeout: 15 * time.Second,
 			ForceAttemptHTTP2: true,
 		},
-		Timeout: requestTimeout,
 		// A redirect would carry the token elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -108,41 +129,33 @@ func (e *pinError) Error() string {
 
 // call sends in, if it is not nil, and decodes the answer into out, if it is not nil.
 func (c *client) call(ctx context.Context, method, path string, query url.Values, in, out any) error {
-	target := c.base + path
-	if len(query) > 0 {
-		target += "?" + query.Encode()
+	if c.instead != nil && changesSomething(method, path, in) {
+		return c.instead(method, path, query, in)
 	}
-	var body io.Reader
+	r := request{method: method, path: path, query: query, accept: jsonAnswer, timeout: requestTimeout}
 	if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {
 			return fmt.Errorf("encode request: %w", err)
 		}
-		body = bytes.NewReader(b)
+		r.body, r.kind = b, "application/json"
 	}
-	req, err := http.NewRequestWithContext(ctx, method, target, body)
+	res, err := c.send(ctx, r)
 	if err != nil {
-		return fmt.Errorf("request: %w", err)
-	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	req.Header.Set("Accept", "application/json, application/problem+json")
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return c.unreachable(err)
+		return err
 	}
 	defer res.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	return decode(res.Body, out)
+}
+
+// decode reads an answer into out, if it is not nil.
+func decode(r io.Reader, out any) error {
+	answer, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
 	if err != nil {
 		return fmt.Errorf("read the verifier's answer: %w", err)
 	}
 	if len(answer) > maxAnswer {
 		return fmt.Errorf("the verifier's answer is larger than %d bytes: ask for less with --limit", maxAnswer)
-	}
-	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return problem(res, answer)
 	}
 	if out == nil {
 		return nil
@@ -170,36 +183,4 @@ func (c *client) unreachable(err error) error {
 		err = u.Err
 	}
 	return fmt.Errorf("cannot reach the verifier at %s: %w: is it running, and the url right?", c.base, err)
-}
-
-// problem returns the error that an answer stands for.
-func problem(res *http.Response, body []byte) error {
-	p := &v1.Problem{}
-	if err := json.Unmarshal(body, p); err != nil || p.Status != res.StatusCode {
-		p = &v1.Problem{Status: res.StatusCode, Title: res.Status, Detail: res.Status + ": is this a Probity verifier?"}
-	}
-	switch res.StatusCode {
-	case http.StatusUnauthorized:
-		return &exit{exitUnauthorised, fmt.Errorf("%w: the token is wrong, revoked or expired", p)}
-	case http.StatusForbidden:
-		return &exit{exitUnauthorised, p}
-	case http.StatusConflict:
-		if len(p.Candidates) > 0 {
-			text := p.Detail
-			for _, c := range p.Candidates {
-				text += fmt.Sprintf("\n  %s  %s", c.ID, c.Label)
-			}
-			return errors.New(text)
-		}
-	}
-	if p.Status >= http.StatusInternalServerError && p.Instance != "" {
-		return fmt.Errorf("%w (%s)", p, p.Instance)
-	}
-	return p
-}
-
-// isMissing reports whether the verifier answered that there is no such thing.
-func isMissing(err error) bool {
-	var p *v1.Problem
-	return errors.As(err, &p) && p.Status == http.StatusNotFound
 }

@@ -291,6 +291,9 @@ func TestDependencies(t *testing.T) {
 		"testing":                      "test code stays out of programs",
 	}
 	for dep := range strings.FieldsSeq(string(out)) {
+		if dep == "database/sql/driver" {
+			continue // an interface of values alone, which the terminal library's colours implement
+		}
 		for prefix, reason := range reasons {
 			if strings.HasPrefix(dep, prefix) {
 				t.Errorf("probity depends on %s: %s", dep, reason)

@@ -20,7 +20,7 @@ const sightingsPage = 500
 
 func (a *app) denylistCommand() *cobra.Command {
 	return group("denylist", "What is known to be bad, and which devices ever had it",
-		a.denylistAdd(), a.denylistList(), a.denylistDevices(), a.denylistRemove())
+		a.writes(a.denylistAdd()), a.reads(a.denylistList()), a.denylistDevices(), a.writes(a.denylistRemove()))
 }
 
 func (a *app) denylistAdd() *cobra.Command {
@@ -159,9 +159,8 @@ func (a *app) printSightings(ctx context.Context, c *client, digests []string) e
 	all := v1.Sightings{Sightings: []v1.Sighting{}}
 	m := a.meter()
 	for i, d := range digests {
-		if m.w != nil && len(digests) > 1 {
-			m.shown = true
-			fmt.Fprintf(m.w, "\r\x1b[K%d of %d digests", i, len(digests)) // ECMA-48: erase to the end of the line
+		if len(digests) > 1 {
+			m.of(i, len(digests), "digests")
 		}
 		found, err := c.sightings(ctx, d)
 		if err != nil {

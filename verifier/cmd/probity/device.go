@@ -1,13 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,37 +23,59 @@ const (
 
 func (a *app) deviceCommand() *cobra.Command {
 	return group("device", "See devices, let them in, name them, ask for evidence",
-		a.deviceList(), a.deviceShow(), a.deviceLabel(), a.deviceApprove(), a.deviceAttest(),
-		a.deviceCapture(), a.deviceCaptures(), a.deviceRemove())
+		a.reads(a.deviceList()), a.reads(a.deviceShow()), a.writes(a.deviceLabel()), a.writes(a.deviceApprove()),
+		a.writes(a.deviceAttest()), a.writes(a.deviceCapture()), a.deviceCaptures(), a.writes(a.deviceRemove()),
+		a.deviceExport(), a.deviceBulk(), a.reads(a.deviceBoot()), a.reads(a.deviceFiles()), a.reads(a.deviceFlash()),
+		a.reads(a.deviceTimeline()), a.reads(a.deviceFreshness()), a.deviceDiff(), a.deviceEvidence(), a.deviceBootLog(),
+		a.deviceIMAList())
 }
 
 func devicePath(name string, rest ...string) string {
 	return "/v1/devices/" + strings.Join(append([]string{url.PathEscape(name)}, rest...), "/")
 }
 
+// sortOrders are the orders in which devices can be listed.
+var sortOrders = []string{"id", "label", "state", "last_seen", "since"}
+
 func (a *app) deviceList() *cobra.Command {
 	var limit int
-	filters := map[string]*string{}
-	cmd := &cobra.Command{Use: "list", Short: "List devices and their states", Args: need()}
-	for _, f := range []struct{ flag, parameter, help string }{
-		{"state", "state", "trusted, warning, untrusted, stale, never-attested or unsupported"},
-		{"status", "status", "approved, pending or active"},
-		{"model", "model", "model, as the device reports it"},
-		{"group", "group", "group"},
-		{"query", "q", "part of label, model, vendor or id"},
-	} {
-		filters[f.parameter] = cmd.Flags().String(f.flag, "", f.help)
+	var order, direction string
+	var filter filterFlags
+	cmd := &cobra.Command{
+		Use: "list", Short: "List devices and their states", Args: need(),
+		Long: `List devices and their states. All filters that are given must fit. "probity fleet facets" lists the values that devices
+have; "probity device bulk" acts on what a list shows, "probity device export" writes it for spreadsheets.`,
+		Example: `  probity device list --state untrusted,warning --group north
+  probity device list --cluster 5f21ff2c0d5d8998 -o wide
+  probity device list --label site=Lagos --sort last_seen --watch`,
 	}
+	filter.register(a, cmd)
 	cmd.Flags().IntVar(&limit, "limit", 1000, "most devices to list")
+	cmd.Flags().StringVar(&order, "sort", "", "id, label, state, last_seen or since (default: id)")
+	cmd.Flags().StringVar(&direction, "order", "", "asc or desc (default: newest first by last_seen and since, otherwise ascending)")
+	_ = cmd.RegisterFlagCompletionFunc("sort", fixed(sortOrders...))
+	_ = cmd.RegisterFlagCompletionFunc("order", fixed("asc", "desc"))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if limit < 1 {
 			return usagef(cmd, "--limit %d: want at least 1", limit)
 		}
-		query := url.Values{}
-		for name, value := range filters {
-			if *value != "" {
-				query.Set(name, *value)
+		f, err := filter.filter()
+		if err != nil {
+			return usagef(cmd, "%v", err)
+		}
+		query := filterQuery(&f)
+		if order != "" {
+			if !slices.Contains(sortOrders, order) {
+				return usagef(cmd, "--sort %q: want id, label, state, last_seen or since", order)
 			}
+			query.Set("sort", order)
+		}
+		switch direction {
+		case "":
+		case "asc", "desc":
+			query.Set("order", direction)
+		default:
+			return usagef(cmd, "--order %q: want asc or desc", direction)
 		}
 		c, err := a.client()
 		if err != nil {
@@ -64,11 +86,22 @@ func (a *app) deviceList() *cobra.Command {
 			return err
 		}
 		if list.Next != "" {
-			a.say("more than %d devices match: narrow the search or raise --limit", limit)
+			a.say("%s: narrow the search or raise --limit", listed(&list))
 		}
 		return a.print(list, func(w io.Writer) error { return a.writeDevices(w, list.Devices) })
 	}
 	return cmd
+}
+
+// listed says how much of a list is there.
+func listed(list *v1.Devices) string {
+	switch {
+	case list.Total <= len(list.Devices): // a verifier that does not count
+		return fmt.Sprintf("there are more than %s", count(len(list.Devices), "device"))
+	case list.TotalMore:
+		return fmt.Sprintf("listed are %s of more than %s", grouped(len(list.Devices)), count(list.Total, "device"))
+	}
+	return fmt.Sprintf("listed are %s of %s", grouped(len(list.Devices)), count(list.Total, "device"))
 }
 
 // listDevices collects pages up to limit devices. Next tells whether there are more.
@@ -81,7 +114,7 @@ func listDevices(ctx context.Context, c *client, query url.Values, limit int) (v
 			return all, err
 		}
 		all.Devices = append(all.Devices, page.Devices...)
-		all.Next = page.Next
+		all.Next, all.Total, all.TotalMore = page.Next, page.Total, page.TotalMore
 		if page.Next == "" || len(all.Devices) >= limit {
 			return all, nil
 		}
@@ -90,21 +123,38 @@ func listDevices(ctx context.Context, c *client, query url.Values, limit int) (v
 }
 
 func (a *app) writeDevices(w io.Writer, devices []v1.Device) error {
-	t := a.table("DEVICE", "LABEL", "STATE", "IDENTITY", "STATUS", "VENDOR", "MODEL", "LAST SEEN")
+	t := a.table("DEVICE", "LABEL", "STATE", "IDENTITY", "STATUS", "+GROUP", "VENDOR", "MODEL", "+FIRMWARE", "+AGENT", "+LABELS",
+		"+VERDICT", "+SINCE", "LAST SEEN", "+STALE AT")
 	t.width = 40
 	for _, d := range devices {
 		t.rows = append(t.rows, []cell{
-			{text: clipID(d.ID)},
+			{text: a.shownID(d.ID)},
 			{text: d.Label},
 			{text: string(d.State), colour: stateColour(d.State)},
 			{text: string(d.Level)},
 			{text: d.Status},
+			{text: d.Group},
 			{text: d.Vendor},
 			{text: d.Model},
+			{text: d.Firmware},
+			{text: d.Agent},
+			{text: labelList(d.Labels)},
+			{text: string(d.Verdict), colour: stateColour(d.Verdict)},
+			{text: stamp(d.Since)},
 			{text: ago(d.LastSeen)},
+			{text: stamp(d.StaleAt)},
 		})
 	}
 	return t.write(w)
+}
+
+// labelList lists labels in the order of their names.
+func labelList(labels map[string]string) string {
+	parts := make([]string, 0, len(labels))
+	for _, name := range keysOf(labels) {
+		parts = append(parts, name+"="+labels[name])
+	}
+	return strings.Join(parts, ", ")
 }
 
 func clipID(id string) string { return id[:min(len(id), shortID)] }
@@ -217,10 +267,4 @@ func (a *app) deviceRemove() *cobra.Command {
 		return nil
 	}
 	return cmd
-}
-
-func (a *app) confirm(format string, args ...any) bool {
-	fmt.Fprint(a.stderr, safe(fmt.Sprintf(format, args...)))
-	line, err := bufio.NewReader(a.stdin).ReadString('\n')
-	return err == nil && strings.EqualFold(strings.TrimSpace(line), "y")
 }

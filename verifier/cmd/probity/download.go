@@ -61,14 +61,9 @@ func (a *app) saveCapture(ctx context.Context, c *client, one v1.Capture, name s
 func (c *client) raw(ctx context.Context, one v1.Capture, at uint64) ([]byte, error) {
 	path := devicePath(one.Device, "captures", strconv.FormatInt(one.ID, 10), "raw")
 	query := url.Values{"offset": {strconv.FormatUint(at, 10)}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path+"?"+query.Encode(), nil)
+	res, err := c.send(ctx, request{method: http.MethodGet, path: path, query: query, accept: "*/*", timeout: requestTimeout})
 	if err != nil {
-		return nil, fmt.Errorf("request: %w", err)
-	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	res, err := c.http.Do(req)
-	if err != nil {
-		return nil, c.unreachable(err)
+		return nil, err
 	}
 	defer res.Body.Close()
 	left := uint64(one.Size) - at
@@ -76,8 +71,6 @@ func (c *client) raw(ctx context.Context, one v1.Capture, at uint64) ([]byte, er
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("read the verifier's answer: %w", err)
-	case res.StatusCode != http.StatusOK:
-		return nil, problem(res, b)
 	case len(b) == 0 || uint64(len(b)) > left:
 		return nil, fmt.Errorf("the verifier's answer is not what this version of probity understands: %d bytes at %d of %d", len(b), at, one.Size)
 	}

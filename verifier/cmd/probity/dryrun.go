@@ -34,31 +34,36 @@ code is 3 if a device that would be trusted now would not be so afterwards.`,
 			if err != nil {
 				return err
 			}
-			var job v1.Job
-			if err := c.upload(cmd.Context(), "/v1/dry-runs", nil, nil, document, &job); err != nil {
-				return err
-			}
-			var d v1.DryRun
-			err = a.awaitJob(cmd.Context(), "devices", func() (v1.JobProgress, error) {
-				d = v1.DryRun{}
-				err := c.call(cmd.Context(), http.MethodGet, "/v1/dry-runs/"+url.PathEscape(job.ID), nil, nil, &d)
-				return d.JobProgress, err
-			})
-			if err != nil {
-				return err
-			}
-			for _, n := range d.Notes {
-				a.say("note: %s", safe(n))
-			}
-			if err := a.print(d, func(w io.Writer) error { return a.writeDryRun(w, &d) }); err != nil {
-				return err
-			}
-			if fails(&d) {
-				return &exit{code: exitNotTrusted}
-			}
-			return nil
+			return a.dryRunOf(cmd.Context(), c, document)
 		},
 	}
+}
+
+// dryRunOf says what a manifest would change.
+func (a *app) dryRunOf(ctx context.Context, c *client, document []byte) error {
+	var job v1.Job
+	if err := c.upload(ctx, "/v1/dry-runs", nil, nil, document, &job); err != nil {
+		return err
+	}
+	var d v1.DryRun
+	err := a.awaitJob(ctx, "devices", func() (v1.JobProgress, error) {
+		d = v1.DryRun{}
+		err := c.call(ctx, http.MethodGet, "/v1/dry-runs/"+url.PathEscape(job.ID), nil, nil, &d)
+		return d.JobProgress, err
+	})
+	if err != nil {
+		return err
+	}
+	for _, n := range d.Notes {
+		a.say("note: %s", n)
+	}
+	if err := a.print(d, func(w io.Writer) error { return a.writeDryRun(w, &d) }); err != nil {
+		return err
+	}
+	if fails(&d) {
+		return &exit{code: exitNotTrusted}
+	}
+	return nil
 }
 
 // awaitJob asks how far long work is until it is over, and shows that on a terminal.
@@ -77,10 +82,7 @@ func (a *app) awaitJob(ctx context.Context, what string, ask func() (v1.JobProgr
 		case p.Over:
 			return nil
 		}
-		if m.w != nil {
-			m.shown = true
-			fmt.Fprintf(m.w, "\r\x1b[K%d of %d %s", p.Done, p.Total, what) // ECMA-48: erase to the end of the line
-		}
+		m.of(p.Done, p.Total, what)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("interrupted: %w", ctx.Err())

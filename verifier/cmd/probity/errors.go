@@ -15,7 +15,7 @@ const (
 	exitError        = 1 // something failed
 	exitUsage        = 2 // the command line is wrong
 	exitNotTrusted   = 3 // the device is untrusted or has a warning
-	exitUnauthorised = 4 // the verifier did not accept the token
+	exitUnauthorised = 4 // the verifier did not accept the token, or it does not permit this
 	exitUnknown      = 5 // nothing can be said of the device: stale, never attested, unsupported, or not known
 )
 

@@ -36,7 +36,8 @@ func (a *app) eventsCommand() *cobra.Command {
 		}
 		return a.print(list, func(w io.Writer) error { return a.writeEvents(w, list.Events) })
 	}
-	return cmd
+	_ = cmd.RegisterFlagCompletionFunc("device", a.completeDevices)
+	return a.reads(cmd)
 }
 
 // listEvents collects pages up to limit events.
@@ -61,7 +62,7 @@ func listEvents(ctx context.Context, c *client, path string, limit int) (v1.Even
 func (a *app) writeEvents(w io.Writer, events []v1.Event) error {
 	t := a.table("AT", "KIND", "DEVICE", "ACTOR", "DETAIL")
 	for _, e := range events {
-		t.add(stamp(&e.At), e.Kind, clipID(e.Device), e.Actor, e.Detail)
+		t.add(stamp(&e.At), e.Kind, a.shownID(e.Device), a.actor(e.Actor), e.Detail)
 	}
 	return t.write(w)
 }

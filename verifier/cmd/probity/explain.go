@@ -79,7 +79,7 @@ type freshness struct {
 }
 
 func (a *app) explainCommand() *cobra.Command {
-	return &cobra.Command{
+	return a.reads(&cobra.Command{
 		Use: "explain DEVICE", Short: "Explain a device's state: what changed, where, since when, on how many others, what to do",
 		Long: `Explain a device's state in plain words, most important first: what changed, where, what was expected and observed, since
 when, on how many other devices the same is found, and what to do next; then what was not checked and why, what the
@@ -101,7 +101,7 @@ probity --help.`,
 			}
 			return verdict(e.Device.State)
 		},
-	}
+	})
 }
 
 // explain collects what the verifier knows.

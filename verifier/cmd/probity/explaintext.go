@@ -11,7 +11,7 @@ import (
 
 // writeExplanation writes an explanation for people.
 func (a *app) writeExplanation(w io.Writer, e *explanation) error {
-	width := textWidthOf(a.stdout)
+	width := a.runningWidth()
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s\n", a.paint(strings.ToUpper(safe(string(e.Device.State))), stateColour(e.Device.State)), safe(named(e.Device)))
 	writeWrapped(&b, 0, 0, "", e.Reason, width)

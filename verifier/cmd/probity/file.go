@@ -31,7 +31,7 @@ func (a *app) readFile(name string, limit int) ([]byte, error) {
 		return nil, fmt.Errorf("%s: larger than %d bytes, the most that is read", shownName(name), limit)
 	}
 	if len(b) == 0 {
-		return nil, fmt.Errorf("%s: empty; is the TPM active, and the file the one meant?", shownName(name))
+		return nil, fmt.Errorf("%s: empty; is it the file that was meant?", shownName(name))
 	}
 	return b, nil
 }

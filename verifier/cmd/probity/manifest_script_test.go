@@ -37,7 +37,7 @@ func TestManifestScripts(t *testing.T) {
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TESTDATA", dir)
-			env.Setenv("HOME", env.WorkDir)
+			prepare(env)
 			return nil
 		},
 	})

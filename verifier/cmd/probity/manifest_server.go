@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,45 +31,30 @@ const (
 // manifestServerCommands are the commands of "probity manifest" that speak to a verifier.
 func (a *app) manifestServerCommands() []*cobra.Command {
 	return []*cobra.Command{
-		a.manifestSubmit(), a.manifestDryRun(), a.manifestList(), a.manifestStatus(), a.manifestSupersede(), a.manifestWithdraw(),
-		a.manifestSettings(),
+		a.writes(a.manifestSubmit()), a.manifestDryRun(), a.reads(a.manifestList()), a.reads(a.manifestStatus()),
+		a.reads(a.manifestCoverage()), a.writes(a.manifestApprove()), a.writes(a.manifestRefuse()),
+		a.writes(a.manifestSupersede()), a.writes(a.manifestWithdraw()), a.writes(a.manifestSettings()),
 	}
 }
 
 // upload sends a document as it is.
 func (c *client) upload(ctx context.Context, path string, query url.Values, proof, document []byte, out any) error {
-	target := c.base + path
-	if len(query) > 0 {
-		target += "?" + query.Encode()
+	if c.instead != nil && changesSomething(http.MethodPost, path, nil) {
+		return c.instead(http.MethodPost, path, query, nil)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(document))
-	if err != nil {
-		return fmt.Errorf("request: %w", err)
+	r := request{
+		method: http.MethodPost, path: path, query: query, accept: jsonAnswer, kind: "application/cose", body: document,
+		timeout: uploadTimeout, header: http.Header{},
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	req.Header.Set("Accept", "application/json, application/problem+json")
-	req.Header.Set("Content-Type", "application/cose")
 	if len(proof) > 0 {
-		req.Header.Set(v1.LogProofHeader, base64.StdEncoding.EncodeToString(proof))
+		r.header.Set(v1.LogProofHeader, base64.StdEncoding.EncodeToString(proof))
 	}
-	patient := *c.http
-	patient.Timeout = uploadTimeout
-	res, err := patient.Do(req)
+	res, err := c.send(ctx, r)
 	if err != nil {
-		return c.unreachable(err)
+		return err
 	}
 	defer res.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("read the verifier's answer: %w", err)
-	}
-	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return problem(res, answer)
-	}
-	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("the verifier's answer is not what this version of probity understands: %w", err)
-	}
-	return nil
+	return decode(res.Body, out)
 }
 
 func (a *app) manifestSubmit() *cobra.Command {
@@ -100,6 +83,10 @@ func (a *app) manifestSubmit() *cobra.Command {
 		c, err := a.client()
 		if err != nil {
 			return err
+		}
+		if a.dryRun {
+			a.say("dry run: nothing is submitted; this is what it would change")
+			return a.dryRunOf(cmd.Context(), c, document)
 		}
 		query := url.Values{}
 		if cmd.Flags().Changed("overlap") {
@@ -265,6 +252,9 @@ func (a *app) printManifest(m v1.Manifest) error {
 			}
 			add("endorsed by", text)
 		}
+		for _, l := range approvalLines(&m) {
+			add(l.name, l.value)
+		}
 		return t.write(w)
 	})
 }
@@ -278,23 +268,35 @@ func ownPeriod(from, until *time.Time) string {
 
 func (a *app) manifestSettings() *cobra.Command {
 	var require bool
+	var approvals int
 	cmd := &cobra.Command{
 		Use: "settings", Short: "Show or change what is demanded of manifests", Args: need(),
 		Long: `Show or change what is demanded of manifests.
+
+With --approvals N a submitted manifest counts only when N people other than its submitter consented to it ("probity
+manifest approve"). Those that were submitted before keep what held then.
 
 With --require-log-proof a manifest is accepted only with a proof of its inclusion in a transparency log, so that nobody
 can be shown a special one unseen. The verifier knows no such log yet and can check no proof: it then accepts no manifest
 at all. Those that were accepted before stay.`,
 	}
 	cmd.Flags().BoolVar(&require, "require-log-proof", false, "accept manifests only with a log proof")
+	cmd.Flags().IntVar(&approvals, "approvals", 0, "how many others must consent before a manifest counts, 0 to 5")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := a.client()
 		if err != nil {
 			return err
 		}
 		var s v1.Settings
+		var in v1.SettingsPatch
 		if cmd.Flags().Changed("require-log-proof") {
-			err = c.call(cmd.Context(), http.MethodPatch, "/v1/settings", nil, v1.SettingsPatch{RequireLogProof: &require}, &s)
+			in.RequireLogProof = &require
+		}
+		if cmd.Flags().Changed("approvals") {
+			in.ManifestApprovals = &approvals
+		}
+		if in != (v1.SettingsPatch{}) {
+			err = c.call(cmd.Context(), http.MethodPatch, "/v1/settings", nil, in, &s)
 		} else {
 			err = c.call(cmd.Context(), http.MethodGet, "/v1/settings", nil, nil, &s)
 		}
@@ -303,6 +305,7 @@ at all. Those that were accepted before stay.`,
 		}
 		return a.print(s, func(w io.Writer) error {
 			t := a.table("SETTING", "VALUE")
+			t.add("approvals", strconv.Itoa(s.ManifestApprovals))
 			t.add("require-log-proof", strconv.FormatBool(s.RequireLogProof))
 			return t.write(w)
 		})

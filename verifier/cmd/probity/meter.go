@@ -25,8 +25,30 @@ func (m *meter) at(what string, done, total uint64) {
 	if m.w == nil {
 		return
 	}
+	m.text(gauge(what, done, total))
+}
+
+// of shows that done of total things are done.
+func (m *meter) of(done, total int, what string) {
+	if m.w == nil {
+		return
+	}
+	if total == 0 {
+		m.text(what + " ...")
+		return
+	}
+	full := min(done*gaugeWidth/total, gaugeWidth)
+	m.text(fmt.Sprintf("[%s%s] %s of %s %s", strings.Repeat("#", full), strings.Repeat(".", gaugeWidth-full), grouped(done),
+		grouped(total), what))
+}
+
+// text shows a line.
+func (m *meter) text(s string) {
+	if m.w == nil {
+		return
+	}
 	m.shown = true
-	fmt.Fprintf(m.w, "\r\x1b[K%s", gauge(what, done, total)) // ECMA-48: erase to the end of the line
+	fmt.Fprintf(m.w, "\r\x1b[K%s", safe(s)) // ECMA-48: erase to the end of the line
 }
 
 // end leaves the line as it was.

@@ -16,6 +16,7 @@ import (
 
 // print writes v in the format that -o asks for. table writes it for people.
 func (a *app) print(v any, table func(w io.Writer) error) error {
+	a.remember(v)
 	var buf bytes.Buffer
 	var err error
 	switch a.output {
@@ -33,6 +34,13 @@ func (a *app) print(v any, table func(w io.Writer) error) error {
 		return fmt.Errorf("write output: %w", err)
 	}
 	return nil
+}
+
+// remember keeps what is printed for --watch, which compares it with what comes next.
+func (a *app) remember(v any) {
+	if b, err := json.Marshal(v); err == nil {
+		a.document = string(b)
+	}
 }
 
 func writeJSON(w io.Writer, v any) error {

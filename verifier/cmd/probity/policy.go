@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	v1 "github.com/probity-attest/probity/verifier/api/v1"
+	"github.com/probity-attest/probity/verifier/linediff"
 	"github.com/probity-attest/probity/verifier/result"
 )
 
@@ -22,7 +23,7 @@ const maxPolicy = 128 << 10
 
 func (a *app) policyCommand() *cobra.Command {
 	return group("policy", "What devices must prove, by group, and what weighs how much",
-		a.policyShow(), a.policySet(), a.policyTest(), a.policyVersions())
+		a.reads(a.policyShow()), a.writes(a.policySet()), a.policyTest(), a.reads(a.policyVersions()))
 }
 
 func (a *app) policyShow() *cobra.Command {
@@ -131,10 +132,13 @@ with --yes. "probity policy test" says before what it would change for the devic
 			a.say("this is version %d, which is in force: nothing to do", now.Version)
 			return nil
 		}
-		for _, l := range lineDiff(now.Document, text) {
-			fmt.Fprintln(a.stderr, a.paint(safe(l.String()), l.colour()))
+		for _, l := range linediff.Lines(now.Document, text) {
+			fmt.Fprintln(a.stderr, a.paint(safe(l.String()), colours[l.Mark]))
 		}
 		switch {
+		case a.dryRun:
+			a.say("dry run: nothing was changed; see \"probity policy test\" for what it would change for the devices")
+			return nil
 		case yes:
 		case !isTerminal(a.stdin):
 			return usagef(cmd, "there is no terminal to confirm on: give --yes")
@@ -279,3 +283,6 @@ func (a *app) writePolicyTest(w io.Writer, p *policyTest) error {
 	}
 	return t.write(w)
 }
+
+// colours are those of the lines of a difference.
+var colours = map[byte]string{'+': green, '-': red}

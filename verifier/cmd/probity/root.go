@@ -19,7 +19,12 @@ type app struct {
 
 	output  string // -o
 	context string // --context
+	dryRun  bool   // --dry-run
 	colour  bool
+	columns int // of the terminal that stdout is; 0: it is none
+
+	connected *client // made when it is first needed
+	document  string  // what was last printed, as JSON: --watch compares it
 }
 
 const long = `probity asks a verifier what devices run and whether it is what it should be.
@@ -29,22 +34,30 @@ Data goes to stdout, messages to stderr. Exit codes:
   1  something failed
   2  the command line is wrong
   3  the device is not trusted: untrusted or warning
-  4  the verifier did not accept the token
+  4  the verifier did not accept the token, or it does not permit this
   5  nothing can be said of the device: stale, never attested, unsupported or not known
 
-The verifier is named in a YAML file with url, ca_fingerprint and token: --context, or PROBITY_CONTEXT, or
-~/.config/probity/context.yaml, or, on the verifier's machine, /var/lib/probity-verifier/operator.yaml. PROBITY_URL,
-PROBITY_CA_FINGERPRINT and PROBITY_TOKEN override what the file says.`
+Which verifier is asked: the context that --context or PROBITY_CONTEXT names, or the current one ("probity context use"),
+or, on the verifier's machine, its own: /var/lib/probity-verifier/operator.yaml. Contexts are kept in
+~/.config/probity/context.yaml ("probity context add"). Instead of a name a YAML file with url, ca_fingerprint and token
+may be given. PROBITY_URL, PROBITY_CA_FINGERPRINT and PROBITY_TOKEN override what files say, as do PROBITY_CERTIFICATE and
+PROBITY_KEY: files of a client certificate instead of a token.
+
+NO_COLOR switches colours off.`
 
 // run runs the command line args. It has written its errors to stderr; exitCode tells the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, colour: wantColour(stdout)}
+	a.columns, _ = terminalSize(stdout)
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if errors.Is(err, errDry) {
+		return nil
+	}
 	var e *exit
 	if err != nil && (!errors.As(err, &e) || e.cause != nil) {
 		fmt.Fprintln(stderr, "probity: "+safeLines(err.Error()))
@@ -53,25 +66,55 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func (a *app) root() *cobra.Command {
-	root := group("probity", "Ask a verifier what devices run", a.logCommand(), a.imaCommand(), a.deviceCommand(), a.explainCommand(),
-		a.manifestCommand(), a.vendorCommand(), a.denylistCommand(), a.outliersCommand(), a.baselineCommand(),
-		a.policyCommand(), a.tokenCommand(), a.eventsCommand(), a.keyCommand(), a.imageCommand(), a.versionCommand())
+	root := group("probity", "Ask a verifier what devices run")
+	for _, part := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"Devices:", []*cobra.Command{
+			a.deviceCommand(), a.explainCommand(), a.fleetCommand(), a.topCommand(), a.searchCommand(), a.gateCommand(),
+			a.outliersCommand(), a.eventsCommand(),
+		}},
+		{"What is good, and what is bad:", []*cobra.Command{
+			a.manifestCommand(), a.vendorCommand(), a.baselineCommand(), a.denylistCommand(), a.policyCommand(),
+		}},
+		{"The verifier, and who may ask it:", []*cobra.Command{
+			a.contextCommand(), a.meCommand(), a.accountCommand(), a.tokenCommand(), a.auditCommand(), a.alertCommand(),
+		}},
+		{"Without a verifier:", []*cobra.Command{a.logCommand(), a.imaCommand(), a.imageCommand(), a.keyCommand()}},
+		{"This tool:", []*cobra.Command{a.completionCommand(), a.manCommand(), a.versionCommand()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: part.title, Title: part.title})
+		for _, cmd := range part.commands {
+			cmd.GroupID = part.title
+		}
+		root.AddCommand(part.commands...)
+	}
+	root.SetHelpCommandGroupID("This tool:")
+	a.completesArguments(root)
 	root.Long = long
+	root.Example = `  probity context add lagos --url https://verifier.lagos.example:8443 --ca-fingerprint sha256:4f1e...
+  probity fleet summary
+  probity device list --state untrusted
+  probity explain edge-7
+  probity top`
 	root.SilenceErrors = true
 	root.SilenceUsage = true
-	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "table, json or yaml")
-	root.PersistentFlags().StringVar(&a.context, "context", "", "`FILE` that names the verifier")
+	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "table, wide, json or yaml")
+	root.PersistentFlags().StringVar(&a.context, "context", "", "`NAME` of a context, or file that names the verifier")
+	_ = root.RegisterFlagCompletionFunc("output", fixed("table", "wide", "json", "yaml"))
+	_ = root.RegisterFlagCompletionFunc("context", a.completeContexts)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usagef(cmd, "%v", err) })
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		switch a.output {
-		case "table", "json", "yaml":
+		case "table", "wide", "json", "yaml":
 			return nil
 		case diagnostic:
 			if _, ok := cmd.Annotations[diagnostic]; ok {
 				return nil
 			}
 		}
-		return usagef(cmd, "-o %q: want table, json or yaml", a.output)
+		return usagef(cmd, "-o %q: want table, wide, json or yaml", a.output)
 	}
 	return root
 }
@@ -100,15 +143,6 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 // wantColour reports whether w is a terminal that wants colours (https://no-color.org).
 func wantColour(w io.Writer) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
-}
-
-func isTerminal(f any) bool {
-	file, ok := f.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && info.Name() != "null"
 }
 
 // say writes a message for people.

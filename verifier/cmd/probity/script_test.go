@@ -38,6 +38,13 @@ func absolute(t *testing.T, path string) string {
 	return abs
 }
 
+// prepare gives a script a home. Programs with the race detector would wait a second before each exit, for goroutines
+// that have nothing to say any more.
+func prepare(env *testscript.Env) {
+	env.Setenv("HOME", env.WorkDir)
+	env.Setenv("GORACE", "atexit_sleep_ms=0")
+}
+
 // Scripts in offline need files only; each in online gets a verifier's API of its own.
 func TestOffline(t *testing.T) {
 	dir := absolute(t, testdata)
@@ -47,7 +54,7 @@ func TestOffline(t *testing.T) {
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TESTDATA", dir)
-			env.Setenv("HOME", env.WorkDir)
+			prepare(env)
 			return nil
 		},
 	})
@@ -98,9 +105,10 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 type online struct{ server *apitest.Server }
 
 func (o *online) setup(env *testscript.Env) error {
+	prepare(env)
 	for name, value := range map[string]string{
 		"PROBITY_URL": o.server.URL, "PROBITY_CA_FINGERPRINT": o.server.Fingerprint, "PROBITY_TOKEN": o.server.Operator,
-		"HOME": env.WorkDir, "EDGE": apitest.ID("edge"), "CORE": apitest.ID("core"),
+		"EDGE": apitest.ID("edge"), "CORE": apitest.ID("core"),
 	} {
 		env.Setenv(name, value)
 	}

@@ -1,19 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // serverContext is where the verifier keeps the first operator's connection on its own machine.
@@ -24,54 +20,110 @@ const maxSettings = 64 << 10
 
 // settings name a verifier and how to be let in.
 type settings struct {
-	URL           string `yaml:"url"`            // such as https://verifier.example:8443
-	CAFingerprint string `yaml:"ca_fingerprint"` // "sha256:" and the SHA-256 of the CA certificate's DER; empty: the system's CAs
-	Token         string `yaml:"token"`          // operator token
+	URL string `yaml:"url,omitempty"` // such as https://verifier.example:8443
+	// CAFingerprint is "sha256:" and the SHA-256 of the CA certificate's DER; empty: the system's CAs.
+	CAFingerprint string `yaml:"ca_fingerprint,omitempty"`
+	Token         string `yaml:"token,omitempty"` // API token
+	// Certificate and Key are files with a client certificate of an account and its private key (PEM), in place of a
+	// token.
+	Certificate string `yaml:"certificate,omitempty"`
+	Key         string `yaml:"key,omitempty"`
 }
 
-const settingsHint = `set PROBITY_URL, PROBITY_CA_FINGERPRINT and PROBITY_TOKEN, or write url, ca_fingerprint and token to %s`
+// settingsHint says how to name a verifier; it wants the user's file.
+const settingsHint = `add one with
+  probity context add NAME --url https://HOST:8443 --ca-fingerprint sha256:...
+which keeps it in %s, or set PROBITY_URL, PROBITY_CA_FINGERPRINT and PROBITY_TOKEN`
 
-// loadSettings finds the connection: the file of --context, of PROBITY_CONTEXT, or the first readable default; then the
-// environment.
-func loadSettings(flag string) (settings, error) {
-	var s settings
-	name, err := settingsFile(flag)
+// source is where a connection comes from.
+type source struct {
+	name string // of the context; empty: the environment alone
+	file string
+}
+
+// loadSettings finds the connection: the context or file that asked names, or that of PROBITY_CONTEXT, or the current one
+// of the user's file, or that of the verifier on this machine; then the environment.
+func loadSettings(asked string) (settings, error) {
+	s, _, err := findSettings(asked)
 	if err != nil {
 		return s, err
 	}
-	if name != "" {
-		if s, err = readSettings(name); err != nil {
-			return s, err
-		}
+	return s, s.check()
+}
+
+// findSettings is loadSettings without the check whether one can connect with what was found.
+func findSettings(asked string) (settings, source, error) {
+	if asked == "" {
+		asked = os.Getenv("PROBITY_CONTEXT")
+	}
+	s, from, err := savedSettings(asked)
+	if err != nil {
+		return s, from, err
 	}
 	for key, field := range map[string]*string{
 		"PROBITY_URL": &s.URL, "PROBITY_CA_FINGERPRINT": &s.CAFingerprint, "PROBITY_TOKEN": &s.Token,
+		"PROBITY_CERTIFICATE": &s.Certificate, "PROBITY_KEY": &s.Key,
 	} {
 		if v := os.Getenv(key); v != "" {
 			*field = v
 		}
 	}
-	return s, s.check()
+	return s, from, nil
 }
 
-// settingsFile returns the file to read, empty for none. A file that was asked for must be there, a default need not.
-func settingsFile(flag string) (string, error) {
-	if flag != "" {
-		return flag, nil
+// savedSettings returns what files say. What was asked for must be there, a default need not.
+func savedSettings(asked string) (settings, source, error) {
+	if isFileName(asked) {
+		return fileSettings(asked)
 	}
-	if name := os.Getenv("PROBITY_CONTEXT"); name != "" {
-		return name, nil
+	user, err := userContexts()
+	if err != nil {
+		return settings{}, source{}, err
 	}
-	for _, name := range []string{userContext(), serverContext} {
-		f, err := os.Open(name)
-		if err == nil {
-			return name, f.Close()
-		}
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
-			return "", err
+	name := asked
+	if name == "" {
+		if name, err = user.chosen(); err != nil {
+			return settings{}, source{}, err
 		}
 	}
-	return "", nil
+	if s, ok := user.Contexts[name]; ok {
+		return s, source{name, userContext()}, nil
+	}
+	switch {
+	case name == "":
+		s, from, err := fileSettings(serverContext)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			return settings{}, source{}, nil
+		}
+		from.name = localContext
+		return s, from, err
+	case name == localContext:
+		s, from, err := fileSettings(serverContext)
+		from.name = localContext
+		return s, from, err
+	case asked != "":
+		if _, err := os.Stat(asked); err == nil {
+			return fileSettings(asked)
+		}
+	}
+	return settings{}, source{}, fmt.Errorf("there is no context %q: see \"probity context list\"", name)
+}
+
+// fileSettings returns the current connection of a file.
+func fileSettings(name string) (settings, source, error) {
+	file, err := readContexts(name)
+	if err != nil {
+		return settings{}, source{}, err
+	}
+	chosen, err := file.chosen()
+	if err != nil {
+		return settings{}, source{}, fmt.Errorf("connection file %s: %w", name, err)
+	}
+	s, ok := file.Contexts[chosen]
+	if !ok && chosen != "" {
+		return s, source{}, fmt.Errorf("connection file %s: there is no context %q in it", name, chosen)
+	}
+	return s, source{chosen, name}, nil
 }
 
 func userContext() string {
@@ -80,25 +132,6 @@ func userContext() string {
 		return serverContext
 	}
 	return filepath.Join(dir, "probity", "context.yaml")
-}
-
-func readSettings(name string) (settings, error) {
-	var s settings
-	f, err := os.Open(name)
-	if err != nil {
-		return s, fmt.Errorf("connection file: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxSettings))
-	if err != nil {
-		return s, fmt.Errorf("connection file: %w", err)
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(b))
-	dec.KnownFields(true)
-	if err := dec.Decode(&s); err != nil && !errors.Is(err, io.EOF) {
-		return s, fmt.Errorf("connection file %s: %w; its keys are url, ca_fingerprint and token", name, err)
-	}
-	return s, nil
 }
 
 func (s settings) check() error {
@@ -114,11 +147,17 @@ func (s settings) check() error {
 			return err
 		}
 	}
+	if (s.Certificate == "") != (s.Key == "") {
+		return &exit{exitUnauthorised, errors.New("certificate and key: one is of no use without the other")}
+	}
+	if s.Token == "" && s.Certificate != "" {
+		return nil
+	}
 	if s.Token == "" {
-		return &exit{exitUnauthorised, fmt.Errorf("no operator token: "+settingsHint, userContext())}
+		return &exit{exitUnauthorised, errors.New(`no token: give one with "probity context add --replace", or set PROBITY_TOKEN`)}
 	}
 	if strings.ContainsFunc(s.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return &exit{exitUnauthorised, errors.New("operator token: holds a character that no token has; copy it again")}
+		return &exit{exitUnauthorised, errors.New("token: holds a character that no token has; copy it again")}
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -56,7 +55,7 @@ characters of it (at least 4). The exit code tells the state: see probity --help
 // unknownDevice gives the error for a device that is not known the exit code for it.
 func unknownDevice(err error) error {
 	if isMissing(err) {
-		return &exit{exitUnknown, fmt.Errorf("%w; see \"probity device list\"", err)}
+		return &exit{exitUnknown, err}
 	}
 	return err
 }
@@ -178,6 +177,13 @@ func section(b *bytes.Buffer, title string, lines []line) {
 	writeLines(b, 2, lines)
 }
 
+// lineText returns lines as text.
+func lineText(lines []line) string {
+	var b bytes.Buffer
+	writeLines(&b, 0, lines)
+	return b.String()
+}
+
 func writeLines(b *bytes.Buffer, indent int, lines []line) {
 	width := 0
 	for _, l := range lines {
@@ -191,16 +197,11 @@ func writeLines(b *bytes.Buffer, indent int, lines []line) {
 }
 
 func identityLines(d v1.Device) []line {
-	labels := make([]string, 0, len(d.Labels))
-	for name, value := range d.Labels {
-		labels = append(labels, name+"="+value)
-	}
-	sort.Strings(labels)
 	return []line{
 		{"id", d.ID},
 		{"label", d.Label},
 		{"group", d.Group},
-		{"labels", strings.Join(labels, ", ")},
+		{"labels", labelList(d.Labels)},
 		{"status", d.Status},
 		{"endorsed by", d.EKIssuer},
 		{"vendor", selfAsserted(d.Vendor)},

@@ -10,7 +10,8 @@ import (
 // cell is the text of one cell and its colour. Text is escaped when the table is written.
 type cell struct{ text, colour string }
 
-// table is rows of cells under headings, written with aligned columns.
+// table is rows of cells under headings, written with aligned columns. A heading that begins with "+" is only shown with
+// -o wide.
 type table struct {
 	app   *app
 	heads []string
@@ -31,9 +32,18 @@ func (t *table) add(texts ...string) {
 
 // write writes the table. Empty cells show as "-".
 func (t *table) write(w io.Writer) error {
+	wide := t.app.output == "wide"
+	if wide {
+		t.width = 0
+	}
+	var columns []int // that are shown
 	head := make([]cell, len(t.heads))
 	for i, h := range t.heads {
-		head[i] = cell{h, bold}
+		name, extra := strings.CutPrefix(h, "+")
+		head[i] = cell{name, bold}
+		if wide || !extra {
+			columns = append(columns, i)
+		}
 	}
 	rows := append([][]cell{head}, t.rows...)
 	width := make([]int, len(t.heads))
@@ -43,17 +53,47 @@ func (t *table) write(w io.Writer) error {
 			width[i] = max(width[i], utf8.RuneCountInString(row[i].text))
 		}
 	}
+	if !wide {
+		t.fit(width, columns)
+	}
 	out := bufio.NewWriter(w)
 	for _, row := range rows {
-		for i, c := range row {
-			_, _ = out.WriteString(t.app.paint(c.text, c.colour)) // errors stay until Flush
-			if i < len(row)-1 {
-				_, _ = out.WriteString(strings.Repeat(" ", width[i]-utf8.RuneCountInString(c.text)+2))
+		for n, i := range columns {
+			text := clip(row[i].text, width[i])
+			_, _ = out.WriteString(t.app.paint(text, row[i].colour)) // errors stay until Flush
+			if n < len(columns)-1 {
+				_, _ = out.WriteString(strings.Repeat(" ", width[i]-utf8.RuneCountInString(text)+2))
 			}
 		}
 		_ = out.WriteByte('\n')
 	}
 	return out.Flush()
+}
+
+// leastColumn is how narrow a column may become, so that rows fit on a terminal: ids stay whole.
+const leastColumn = 16
+
+// fit makes the widest columns narrower until a row fits on the terminal's line, as far as that is possible.
+func (t *table) fit(width, columns []int) {
+	if t.app.columns == 0 {
+		return
+	}
+	over := 2*(len(columns)-1) - t.app.columns
+	for _, i := range columns {
+		over += width[i]
+	}
+	for ; over > 0; over-- {
+		widest := columns[0]
+		for _, i := range columns {
+			if width[i] >= width[widest] {
+				widest = i
+			}
+		}
+		if width[widest] <= leastColumn {
+			return
+		}
+		width[widest]--
+	}
 }
 
 func (t *table) shown(s string) string {

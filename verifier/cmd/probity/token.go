@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,34 +15,68 @@ import (
 )
 
 func (a *app) tokenCommand() *cobra.Command {
-	return group("token", "Tokens that let devices enrol", a.tokenCreate(), a.tokenList(), a.tokenRevoke())
+	return group("token", "Tokens that let devices enrol, and tokens with which programs ask the verifier",
+		a.writes(a.tokenCreate()), a.reads(a.tokenList()), a.writes(a.tokenRevoke()))
 }
 
+// Kinds of tokens.
+const (
+	enrolmentKind = "enrolment"
+	apiKind       = "api"
+)
+
 func (a *app) tokenCreate() *cobra.Command {
-	var uses int
+	var in v1.NewToken
 	var ttl time.Duration
+	var api bool
+	var role string
 	cmd := &cobra.Command{
-		Use: "create", Short: "Make an enrolment token; it is shown once", Args: need(),
+		Use: "create", Short: "Make a token; it is shown once", Args: need(),
+		Long: `Make a token; it is shown once, alone on standard output. Without --api it lets devices enrol. With --api a program may ask
+the verifier with it, by its role; only an admin makes those.`,
+		Example: `  probity token create --uses 50 --ttl 72h
+  probity token create --api --role viewer --name grafana --ttl 8760h > grafana.token`,
 	}
-	cmd.Flags().IntVar(&uses, "uses", 1, "how many devices it lets in")
-	cmd.Flags().DurationVar(&ttl, "ttl", 24*time.Hour, "how long it is valid, such as 90m or 24h")
+	flags := cmd.Flags()
+	flags.IntVar(&in.Uses, "uses", 1, "how many devices it lets in")
+	flags.DurationVar(&ttl, "ttl", 24*time.Hour, "how long it is valid, such as 90m or 24h")
+	flags.BoolVar(&api, "api", false, "make one with which programs ask the verifier")
+	flags.StringVar(&role, "role", "", "with --api: "+roleNames())
+	flags.StringArrayVar(&in.Vendors, "vendor", nil, "with --role vendor: `PATTERN` of vendors; may be given several times")
+	flags.StringVar(&in.Name, "name", "", "with --api: what to call it")
+	_ = cmd.RegisterFlagCompletionFunc("role", completeRoles)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if uses < 1 {
-			return usagef(cmd, "--uses %d: want at least 1", uses)
+		if in.Uses < 1 {
+			return usagef(cmd, "--uses %d: want at least 1", in.Uses)
 		}
 		if ttl < time.Minute || ttl%time.Second != 0 {
 			return usagef(cmd, "--ttl %s: want whole seconds, at least 1m", ttl)
+		}
+		in.TTL = int64(ttl / time.Second)
+		in.Role = v1.Role(role)
+		switch {
+		case !api && (role != "" || in.Name != "" || len(in.Vendors) > 0):
+			return usagef(cmd, "--role, --vendor and --name are for --api")
+		case api && !isRole(role):
+			return usagef(cmd, "--role %q: want %s", role, roleNames())
+		case api && cmd.Flags().Changed("uses"):
+			return usagef(cmd, "--uses is for tokens that let devices enrol")
+		case api:
+			in.Kind, in.Uses = apiKind, 0
 		}
 		c, err := a.client()
 		if err != nil {
 			return err
 		}
 		var t v1.CreatedToken
-		in := v1.NewToken{Uses: uses, TTL: int64(ttl / time.Second)}
 		if err := c.call(cmd.Context(), http.MethodPost, "/v1/tokens", nil, in, &t); err != nil {
 			return err
 		}
-		a.say("token %s lets %d devices in until %s; it is not shown again", t.ID, t.Uses, stamp(&t.Expires))
+		purpose := "lets " + count(t.Uses, "device") + " in"
+		if t.Operator {
+			purpose = "opens the API, role " + string(t.Role) + ","
+		}
+		a.say("token %s %s until %s; it is not shown again", t.ID, purpose, stamp(&t.Expires))
 		return a.print(t, func(w io.Writer) error {
 			_, err := fmt.Fprintln(w, safe(t.Secret))
 			return err
@@ -63,14 +98,14 @@ func (a *app) tokenList() *cobra.Command {
 				return err
 			}
 			return a.print(list, func(w io.Writer) error {
-				t := a.table("TOKEN", "FOR", "STATE", "USES LEFT", "DEVICES", "EXPIRES")
+				t := a.table("TOKEN", "FOR", "NAME", "ROLE", "+VENDORS", "STATE", "USES LEFT", "DEVICES", "+CREATED", "EXPIRES")
 				for _, k := range list.Tokens {
-					purpose := "enrolment"
+					purpose, uses, devices := enrolmentKind, strconv.Itoa(k.Uses), strconv.Itoa(len(k.Devices))
 					if k.Operator {
-						purpose = "operator"
+						purpose, uses, devices = apiKind, "", ""
 					}
-					t.add(k.ID, purpose, tokenState(k, time.Now()), strconv.Itoa(k.Uses), strconv.Itoa(len(k.Devices)),
-						stamp(&k.Expires))
+					t.add(k.ID, purpose, k.Name, string(k.Role), strings.Join(k.Vendors, ", "), tokenState(k, time.Now()), uses, devices,
+						stamp(&k.Created), stamp(&k.Expires))
 				}
 				return t.write(w)
 			})
@@ -93,6 +128,7 @@ func tokenState(t v1.Token, now time.Time) string {
 func (a *app) tokenRevoke() *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke TOKEN", Short: "End a token, by its id", Args: need("TOKEN"),
+		ValidArgsFunction: first(a.completeTokens),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {

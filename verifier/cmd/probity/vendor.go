@@ -19,7 +19,7 @@ const maxPublicFile = 8 << 10
 
 func (a *app) vendorCommand() *cobra.Command {
 	return group("vendor", "Which keys may sign manifests, for which vendors and models, since when and until when",
-		a.vendorAdd(), a.vendorList(), a.vendorScope(), a.vendorRevoke())
+		a.writes(a.vendorAdd()), a.reads(a.vendorList()), a.writes(a.vendorScope()), a.writes(a.vendorRevoke()))
 }
 
 // scopeFlags are the flags that say what a key may sign.
@@ -71,6 +71,7 @@ func (a *app) vendorAdd() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&file, "key", "", "`FILE` with the public key (PEM), or - for standard input")
 	cmd.Flags().StringVar(&in.Role, "role", "vendor", "what NAME is: vendor, lab or builder")
+	_ = cmd.RegisterFlagCompletionFunc("role", fixed("vendor", "lab", "builder"))
 	scope.register(cmd, " (default: NAME)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if file == "" {
@@ -123,7 +124,7 @@ func (a *app) vendorScope() *cobra.Command {
 	var scope scopeFlags
 	cmd := &cobra.Command{
 		Use: "scope KEY --vendor PATTERN", Short: "Replace what a key may sign (KEY: id, its start, or the holder of a single one)",
-		Args: need("KEY"),
+		Args: need("KEY"), ValidArgsFunction: first(a.completeKeys),
 	}
 	scope.register(cmd, "")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -144,7 +145,7 @@ func (a *app) vendorRevoke() *cobra.Command {
 	var at string
 	cmd := &cobra.Command{
 		Use: "revoke-key KEY --reason TEXT", Short: "Void what a key signed or what was submitted with it from a time on, for ever",
-		Args: need("KEY"),
+		Args: need("KEY"), ValidArgsFunction: first(a.completeKeys),
 	}
 	cmd.Flags().StringVar(&at, "at", "", "`TIME` since which the key is not to be trusted (default: now)")
 	cmd.Flags().StringVar(&in.Reason, "reason", "", "why")

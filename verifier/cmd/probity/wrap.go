@@ -12,9 +12,9 @@ const (
 	mostWidth  = 120 // longer lines are hard to read
 )
 
-// textWidthOf returns how wide running text may be on w.
-func textWidthOf(w any) int {
-	n := terminalWidth(w)
+// runningWidth returns how wide running text may be.
+func (a *app) runningWidth() int {
+	n := a.columns
 	if n == 0 {
 		return plainWidth
 	}

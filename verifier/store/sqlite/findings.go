@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -14,39 +15,80 @@ import (
 // keySize is the size of a store.FindingKey in bytes.
 const keySize = 16
 
-// findingKeys returns the keys of findings, ascending and each once, one after the other.
-func findingKeys(findings []result.Finding) []byte {
-	keys := make([][]byte, len(findings))
-	for i := range findings {
-		k := store.FindingKey(&findings[i])
-		keys[i] = k[:]
+// Weights of findings, as marks have them.
+const (
+	weighsNothing = iota
+	weighsWarning
+	weighsCritical
+)
+
+func weight(s result.Severity) byte {
+	switch s {
+	case result.Critical:
+		return weighsCritical
+	case result.Warn:
+		return weighsWarning
 	}
-	slices.SortFunc(keys, bytes.Compare)
-	return bytes.Join(slices.CompactFunc(keys, bytes.Equal), nil)
+	return weighsNothing
 }
 
-// indexFindings notes what a device's newest result found. A report that finds the same as the one before writes nothing.
-func (t *tx) indexFindings(tenant, device string, keys []byte) error {
-	var row int64
+// found is what one result found: each finding once, in ascending key.
+type found struct {
+	keys     []byte // key and weight of each, one after the other
+	findings []result.Finding
+}
+
+// findingKeys returns the findings by their keys. Of those that have the same the one that weighs most counts.
+func findingKeys(findings []result.Finding) (out found) {
+	type keyed struct {
+		key     [keySize]byte
+		finding *result.Finding
+	}
+	list := make([]keyed, len(findings))
+	for i := range findings {
+		list[i] = keyed{store.FindingKey(&findings[i]), &findings[i]}
+	}
+	slices.SortStableFunc(list, func(a, b keyed) int {
+		return cmp.Or(bytes.Compare(a.key[:], b.key[:]), cmp.Compare(weight(b.finding.Severity), weight(a.finding.Severity)))
+	})
+	for _, k := range slices.CompactFunc(list, func(a, b keyed) bool { return a.key == b.key }) {
+		out.keys = append(append(out.keys, k.key[:]...), weight(k.finding.Severity))
+		out.findings = append(out.findings, *k.finding)
+	}
+	return out
+}
+
+// indexFindings notes what a device's newest result found. A report that finds the same as the one before writes
+// nothing.
+func (t *tx) indexFindings(tenant, device string, now found) error {
+	var row, marked int64
 	var before []byte
-	err := t.row(`SELECT d.row, k.keys FROM devices d LEFT JOIN finding_keys k ON k.device = d.row WHERE d.tenant = ? AND d.id = ?`,
-		[]any{tenant, device}, &row, &before)
+	err := t.row(`SELECT d.row, k.keys, coalesce(k.marked, 0) FROM devices d LEFT JOIN finding_keys k ON k.device = d.row
+		WHERE d.tenant = ? AND d.id = ?`, []any{tenant, device}, &row, &before, &marked)
 	if errors.Is(err, sql.ErrNoRows) {
 		return store.ErrNotFound
 	}
-	if err != nil || bytes.Equal(before, keys) {
+	if err != nil || marked == 1 && bytes.Equal(before, now.keys) {
 		return err
 	}
-	if _, err := t.exec(`DELETE FROM findings WHERE device = ?`, row); err != nil {
+	return t.setFindings(tenant, row, now)
+}
+
+// setFindings replaces what a device's newest result found.
+func (t *tx) setFindings(tenant string, device int64, now found) error {
+	if _, err := t.exec(`DELETE FROM findings WHERE device = ?`, device); err != nil {
 		return err
 	}
-	for key := range slices.Chunk(keys, keySize) {
-		if err := t.exec1(`INSERT INTO findings (device, key) VALUES (?, ?)`, row, key); err != nil {
+	for entry := range slices.Chunk(now.keys, keySize+1) {
+		if err := t.exec1(`INSERT INTO findings (device, key) VALUES (?, ?)`, device, entry[:keySize]); err != nil {
 			return err
 		}
 	}
-	_, err = t.exec(`INSERT INTO finding_keys (device, keys) VALUES (?, ?) ON CONFLICT (device) DO UPDATE SET keys = excluded.keys`,
-		row, nonNil(keys))
+	if err := t.markFindings(tenant, device, now.findings); err != nil {
+		return err
+	}
+	_, err := t.exec(`INSERT INTO finding_keys (device, keys, marked) VALUES (?, ?, 1)
+		ON CONFLICT (device) DO UPDATE SET keys = excluded.keys, marked = 1`, device, nonNil(now.keys))
 	return err
 }
 

@@ -10,9 +10,12 @@ import (
 	"github.com/probity-attest/probity/verifier/store"
 )
 
-// rare is the number of matching devices below which they are collected through an index and sorted. At or above it, a scan
-// in ascending id meets enough of them soon, even among a million.
+// rare is the number of rows that are collected through an index and sorted; where there are more, they are met soon in
+// the order of another.
 const rare = 5000
+
+// byRow reads the devices that a condition on d.row names.
+const byRow = `devices d NOT INDEXED`
 
 // clause collects the conditions of a WHERE clause with their parameters. Conditions are fixed text.
 type clause struct {
@@ -32,122 +35,98 @@ func (c *clause) String() string {
 	return strings.Join(c.conditions, " AND ")
 }
 
-// addState adds the condition that a device's current state at f.Now is f.State: stored states become stale.
-func (c *clause) addState(f store.Filter) {
-	now := f.Now.UnixMicro()
-	switch f.State {
-	case "":
-	case result.Stale:
-		c.add(`d.state IN (?, ?, ?, ?) AND d.stale_at > 0 AND d.stale_at <= ?`,
-			result.Trusted, result.Warning, result.Untrusted, result.Unsupported, now)
-	case result.NeverAttested:
-		c.add(`d.state = ?`, f.State)
-	default:
-		c.add(`d.state = ? AND (d.stale_at > ? OR d.stale_at = 0)`, f.State, now)
+// addStates adds the condition that a device's current state at now is one of states; stored states become stale.
+func (c *clause) addStates(states []result.State, now int64) {
+	var any []string
+	for _, state := range states {
+		switch state {
+		case result.Stale:
+			any = append(any, `d.state IN ('trusted', 'warning', 'untrusted', 'unsupported')
+				AND d.stale_at > 0 AND d.stale_at <= ?`)
+			c.args = append(c.args, now)
+		case result.NeverAttested:
+			any = append(any, `d.state = 'never-attested'`)
+		default:
+			any = append(any, `d.state = ? AND (d.stale_at > ? OR d.stale_at = 0)`)
+			c.args = append(c.args, state, now)
+		}
+	}
+	if len(any) > 0 {
+		c.conditions = append(c.conditions, `(`+strings.Join(any, ` OR `)+`)`)
 	}
 }
 
-// where translates a filter, except After.
-func where(f store.Filter) *clause {
-	c := &clause{}
-	if f.Tenant != "" {
-		c.add(`d.tenant = ?`, f.Tenant)
-	}
-	c.addState(f)
-	if f.Status != "" {
-		c.add(`d.status = ?`, f.Status)
-	}
-	if f.Model != "" {
-		c.add(`d.model = ?`, f.Model)
-	}
-	if f.Group != "" {
-		c.add(`d.grouping = ?`, f.Group)
-	}
-	if f.Query != "" {
-		// instr, unlike LIKE, has no special characters.
-		c.add(`instr(d.search, ?)`, strings.ToLower(f.Query))
-	}
+// addAll adds the conditions of other, and returns c.
+func (c *clause) addAll(other *clause) *clause {
+	c.conditions, c.args = append(c.conditions, other.conditions...), append(c.args, other.args...)
 	return c
 }
 
-// Devices lists devices in ascending id. Without a tenant, devices of several tenants may have the same id: those that
-// share the last id of a page are all on it, so that paging with After misses none.
-//
-// A query of less than three characters that matches few devices reads the texts of all.
+// Devices lists devices in the order of the filter. Without a tenant, devices of several tenants may have the same id:
+// those that share the last id of a page are all on it, so that paging with After misses none.
 func (s *Store) Devices(ctx context.Context, f store.Filter) ([]store.Device, error) {
-	limit := store.PageSize(f.Limit)
-	from, page, err := s.plan(ctx, f, limit)
-	if err != nil {
-		return nil, err
+	if f.Tenant == "" {
+		return s.allDevices(ctx, f, store.PageSize(f.Limit))
 	}
-	out, err := s.listDevices(ctx, from, page, limit)
-	if err != nil || f.Tenant != "" || len(out) < limit {
+	var out store.List
+	err := s.list(ctx, f, &out, func(*selection) error { return nil })
+	return out.Devices, err
+}
+
+// allDevices lists devices of all tenants in ascending id.
+func (s *Store) allDevices(ctx context.Context, f store.Filter, limit int) ([]store.Device, error) {
+	where := func() *clause {
+		c := &clause{}
+		c.addStates(statesOf(f), f.Now.UnixMicro())
+		for condition, value := range map[string]string{
+			`d.status = ?`: string(f.Status), `d.model = ?`: f.Model, `d.grouping = ?`: f.Group,
+		} {
+			if value != "" {
+				c.add(condition, value)
+			}
+		}
+		if f.Query != "" {
+			c.add(`instr(d.search, ?)`, strings.ToLower(f.Query))
+		}
+		return c
+	}
+	read := func(c *clause, limit int) (out []store.Device, err error) {
+		err = s.snapshot(ctx, "list devices", func(r *reader) (err error) {
+			from := `devices d INDEXED BY devices_by_id WHERE ` + c.String() + ` ORDER BY d.id, d.tenant LIMIT ?`
+			out, err = r.devices(from, append(c.args, limit)...)
+			return err
+		})
+		return out, err
+	}
+	page := where()
+	page.add(`d.id > ?`, f.After)
+	out, err := read(page, limit)
+	if err != nil || len(out) < limit {
 		return out, err
 	}
 	last := out[limit-1]
-	rest := where(f)
+	rest := where()
 	rest.add(`d.id = ? AND d.tenant > ?`, last.ID, last.Tenant)
-	more, err := s.listDevices(ctx, indexed, rest, -1)
+	more, err := read(rest, -1)
 	return append(out, more...), err
 }
 
-// How a list reads the table devices. SQLite's planner cannot know what is best: whether a state is rare depends on the
-// time, and whether a text is, on the text.
-const (
-	indexed = `devices d`             // in the order of an index
-	byRow   = `devices d NOT INDEXED` // the rows that a condition on d.row names
-)
-
-// plan decides how to read a page. If there are few devices in the state, or with the text, these are collected.
-func (s *Store) plan(ctx context.Context, f store.Filter, limit int) (from string, page *clause, err error) {
-	page = where(f)
-	if f.After != "" {
-		page.add(`d.id > ?`, f.After)
-	}
-	for _, c := range candidates(f) {
-		var n int
-		err := s.readRow(ctx, "count candidates", `SELECT count(*) FROM (`+c.String()+` LIMIT ?)`, append(c.args, rare), &n)
-		if err != nil {
-			return "", nil, err
-		}
-		if n < rare {
-			page.add(`d.row IN (`+c.String()+`)`, c.args...)
-			return byRow, page, nil
-		}
-	}
-	if f.Query != "" && f.Tenant != "" && f.State == "" && f.Status == "" && f.Model == "" && f.Group == "" {
-		// The index holds the text: a device that does not match costs no look at its row.
-		texts := *page
-		page.add(`d.row IN (SELECT d.row FROM devices d INDEXED BY devices_by_text WHERE `+texts.String()+` ORDER BY d.id LIMIT ?)`,
-			append(texts.args, limit)...)
-		return byRow, page, nil
-	}
-	return indexed, page, nil
-}
-
-// candidates returns queries for the rows that have a filter's state and text, as far as an index finds them.
-func candidates(f store.Filter) (out []*clause) {
-	if f.State != "" {
-		c := &clause{}
-		if f.Tenant != "" {
-			c.add(`d.tenant = ?`, f.Tenant)
-		} else {
-			c.add(`d.tenant IN (SELECT tenant FROM device_counts)`)
-		}
-		c.addState(f)
-		out = append(out, &clause{[]string{`SELECT d.row FROM devices d INDEXED BY devices_by_state WHERE ` + c.String()}, c.args})
-	}
-	if match := trigrams(strings.ToLower(f.Query)); match != "" {
-		out = append(out, &clause{[]string{`SELECT rowid FROM devices_text WHERE devices_text MATCH ?`}, []any{match}})
-	}
-	return out
+// devices reads devices; from, which is all that follows FROM, is fixed text.
+func (r *reader) devices(from string, args ...any) (out []store.Device, err error) {
+	err = r.rows(`SELECT `+deviceColumns+` FROM `+from, args, func(rows *sql.Rows) error {
+		var d store.Device
+		err := rows.Scan(deviceFields(&d)...)
+		out = append(out, d)
+		return err
+	})
+	return out, err
 }
 
 // maxTrigrams bounds the full-text query; what it lets through is compared with the whole text anyway.
 const maxTrigrams = 16
 
-// trigrams returns the full-text query for rows with all three-character parts of text, or "" if text is too short to have
-// any (sqlite.org/fts5.html, section 4.3.4 and, for strings, 3.1).
+// trigrams returns the full-text query for rows with all three-character parts of text, or "" if text is too short to
+// have any (sqlite.org/fts5.html, section 4.3.4 and, for strings, 3.1).
 func trigrams(text string) string {
 	runes := []rune(strings.ToValidUTF8(text, ""))
 	if len(runes) < 3 || strings.ContainsRune(text, 0) {
@@ -160,13 +139,10 @@ func trigrams(text string) string {
 	return strings.Join(parts, " AND ")
 }
 
-func (s *Store) listDevices(ctx context.Context, from string, c *clause, limit int) ([]store.Device, error) {
-	return s.scanDevices(ctx, from+` WHERE `+c.String()+` ORDER BY d.id, d.tenant LIMIT ?`, append(c.args, limit)...)
-}
-
 // Overdue returns devices of all tenants that are stale at now and not yet Silenced, longest silent first.
 func (s *Store) Overdue(ctx context.Context, now time.Time, limit int) ([]store.Device, error) {
-	return s.scanDevices(ctx, indexed+` WHERE d.silenced = 0 AND d.stale_at > 0 AND d.state <> 'never-attested' AND d.stale_at <= ?
+	return s.scanDevices(ctx, `devices d INDEXED BY devices_overdue
+		WHERE d.silenced = 0 AND d.stale_at > 0 AND d.state <> 'never-attested' AND d.stale_at <= ?
 		ORDER BY d.stale_at, d.id, d.tenant LIMIT ?`, now.UnixMicro(), store.PageSize(limit))
 }
 

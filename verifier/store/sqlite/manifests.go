@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/probity-attest/probity/verifier/store"
 )
@@ -14,7 +15,7 @@ func (s *Store) Manifests(ctx context.Context, tenant string) (out []store.Manif
 	// One statement is one state of the database: a manifest and its endorsements fit each other.
 	err = s.readRows(ctx, "read manifests", `SELECT m.row, m.digest, m.vendor, m.name, m.model, m.version, m.advisory, m.begins, m.ends,
 			m.size, m.submitted, m.counts_from, m.counts_until, m.superseded_by, m.withdrawn, m.reason, m.proof,
-			e.key, e.issuer, e.submitted, e.judged, e.begins, e.ends, e.actor
+			m.needs, m.overlap, (SELECT count(*) FROM approvals a WHERE a.manifest = m.row), e.key, e.issuer, e.submitted, e.judged, e.begins, e.ends, e.actor
 		FROM manifests m JOIN endorsements e ON e.manifest = m.row
 		WHERE m.tenant = ? ORDER BY m.vendor, m.name, m.row, e.row`, []any{tenant}, manifestScanner(tenant, &out))
 	if err != nil {
@@ -28,11 +29,15 @@ func manifestScanner(tenant string, out *[]store.Manifest) func(*sql.Rows) error
 	return func(rows *sql.Rows) error {
 		m := store.Manifest{Tenant: tenant}
 		var e store.Endorsement
-		var row int64
+		var row, overlap int64
 		if err := rows.Scan(&row, &m.Digest, &m.Vendor, &m.Name, &m.Model, &m.Version, &m.Advisory, clock{&m.Begins}, clock{&m.Ends},
 			&m.Size, clock{&m.Submitted}, clock{&m.From}, clock{&m.Until}, &m.SupersededBy, clock{&m.Withdrawn}, &m.Reason, &m.Proof,
-			&e.Key, &e.Issuer, clock{&e.Submitted}, clock{&e.Judged}, clock{&e.Begins}, clock{&e.Ends}, &e.Actor); err != nil {
+			&m.Needs, &overlap, &m.Approved, &e.Key, &e.Issuer, clock{&e.Submitted}, clock{&e.Judged}, clock{&e.Begins}, clock{&e.Ends}, &e.Actor); err != nil {
 			return err
+		}
+		if overlap >= 0 {
+			d := time.Duration(overlap) * time.Microsecond
+			m.Overlap = &d
 		}
 		if row != last {
 			*out, last = append(*out, m), row
@@ -92,10 +97,16 @@ func (t *tx) manifest(m *store.Manifest) (row int64, err error) {
 	if err = find(); !errors.Is(err, sql.ErrNoRows) {
 		return row, err
 	}
+	overlap := int64(-1)
+	if m.Overlap != nil {
+		overlap = m.Overlap.Microseconds()
+	}
 	err = t.exec1(`INSERT INTO manifests (tenant, digest, vendor, name, model, version, advisory, begins, ends, size, submitted,
-			counts_from, counts_until, superseded_by, withdrawn, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			counts_from, counts_until, superseded_by, withdrawn, reason, needs, overlap)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		m.Tenant, m.Digest, m.Vendor, m.Name, m.Model, m.Version, m.Advisory, micros(m.Begins), micros(m.Ends), m.Size,
-		micros(m.Submitted), micros(m.From), micros(m.Until), m.SupersededBy, micros(m.Withdrawn), m.Reason)
+		micros(m.Submitted), micros(m.From), micros(m.Until), m.SupersededBy, micros(m.Withdrawn), m.Reason,
+		m.Needs, overlap)
 	if constraint(err) {
 		return 0, fmt.Errorf("%q of %q exists with another content: %w", m.Name, m.Vendor, store.ErrConflict)
 	}

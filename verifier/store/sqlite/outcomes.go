@@ -35,12 +35,19 @@ func (s *Store) Record(ctx context.Context, o store.Outcome, events ...store.Eve
 	if err != nil {
 		return err
 	}
+	names, err := s.relies(ctx, &o)
+	if err != nil {
+		return err
+	}
 	keys := findingKeys(o.Result.Findings)
 	return s.write(ctx, "record outcome", func(t *tx) error {
 		if err := t.record(&o, p, digest, res, events); err != nil {
 			return err
 		}
 		if err := t.indexFindings(o.Device.Tenant, o.Device.ID, keys); err != nil {
+			return err
+		}
+		if err := t.rely(o.Device.Tenant, o.Device.ID, names); err != nil {
 			return err
 		}
 		return t.see(&o.Device, changed)

@@ -1,9 +1,12 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"math"
+	"slices"
 
 	"github.com/probity-attest/probity/verifier/store"
 )
@@ -99,7 +102,7 @@ func (t *tx) see(d *store.Device, changed *sightings) error {
 		if err != nil {
 			return err
 		}
-		if err := t.exec1(`INSERT INTO seen (device, indexed, boot, first, until) SELECT row, ?, ?, ?, 0 FROM devices
+		if err := t.exec1(`INSERT INTO seen (device, indexed, boot, first, until, tenant) SELECT row, ?, ?, ?, 0, tenant FROM devices
 			WHERE tenant = ? AND id = ? ON CONFLICT DO UPDATE SET boot = excluded.boot, until = 0`,
 			row, changed.boot, changed.at, d.Tenant, d.ID); err != nil {
 			return err
@@ -141,7 +144,7 @@ func (t *tx) index(c *store.Seen) (row int64, err error) {
 			return 0, err
 		}
 	}
-	return row, nil
+	return row, t.indexGUIDs(row, c.GUIDs)
 }
 
 // base returns the content of the group that c is stored as the difference from, nil if there is none that is near. It
@@ -200,22 +203,30 @@ func (t *tx) each(query string, args []any, scan func(*sql.Rows) error) error {
 	return rows.Err()
 }
 
-// Sightings returns the sightings of a digest in a tenant in ascending Seq, after the one given.
+// Sightings returns the sightings of a digest in a tenant in ascending Seq, after the one given. Of each content that has
+// the digest it reads one page at most: an index has its sightings in this order.
 func (s *Store) Sightings(ctx context.Context, tenant string, digest []byte, after int64, limit int) (out []store.Sighting, err error) {
-	err = s.readRows(ctx, "read sightings", `WITH holding (row, place) AS (
-			SELECT indexed, place FROM indexed_digests WHERE digest = ?1 AND lacks = 0
-			UNION ALL
-			SELECT i.row, d.place FROM indexed_digests d JOIN indexed i ON i.base = d.indexed
-			WHERE d.digest = ?1 AND d.lacks = 0
-				AND NOT EXISTS (SELECT 1 FROM indexed_digests x WHERE x.digest = ?1 AND x.indexed = i.row)
-		)
-		SELECT s.row, d.id, d.label, i.kind, h.place, i.content, s.first, s.until
-		FROM holding h JOIN seen s ON s.indexed = h.row JOIN indexed i ON i.row = h.row JOIN devices d ON d.row = s.device
-		WHERE d.tenant = ?2 AND s.row > ?3 ORDER BY s.row LIMIT ?4`,
-		[]any{digest, tenant, after, store.PageSize(limit)}, sightingScanner(&out))
-	if err != nil {
+	h := &holders{of: make(map[int64]*holder)}
+	if err := s.holdingDigest(ctx, h, digest); err != nil {
 		return nil, err
 	}
+	limit = store.PageSize(limit)
+	last := int64(math.MaxInt64) // of the page, once it is full
+	for _, x := range h.sorted() {
+		err := s.readRows(ctx, "read sightings", `SELECT s.row, d.id, d.label, i.kind, ?, i.content, s.first, s.until
+			FROM seen s INDEXED BY seen_of CROSS JOIN devices d ON d.row = s.device CROSS JOIN indexed i ON i.row = s.indexed
+			WHERE s.indexed = ? AND s.tenant = ? AND s.row > ? AND s.row < ? ORDER BY s.row LIMIT ?`,
+			[]any{x.place, x.row, tenant, after, last, limit}, sightingScanner(&out))
+		if err != nil {
+			return nil, err
+		}
+		if len(out) >= limit {
+			slices.SortFunc(out, func(a, b store.Sighting) int { return cmp.Compare(a.Seq, b.Seq) })
+			out = out[:limit]
+			last = out[limit-1].Seq
+		}
+	}
+	slices.SortFunc(out, func(a, b store.Sighting) int { return cmp.Compare(a.Seq, b.Seq) })
 	return out, nil
 }
 

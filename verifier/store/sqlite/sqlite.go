@@ -48,6 +48,7 @@ type Store struct {
 	path    string
 	writer  *writer
 	readers *sql.DB
+	effort  effort
 
 	mu       sync.RWMutex // guards prepared and closed
 	prepared map[string]*sql.Stmt
@@ -63,7 +64,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := createFile(cfg.Path); err != nil {
 		return nil, err
 	}
-	s := &Store{path: cfg.Path, prepared: make(map[string]*sql.Stmt)}
+	s := &Store{path: cfg.Path, effort: defaultEffort, prepared: make(map[string]*sql.Stmt)}
 	if err := s.open(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", cfg.Path, explain(err))
 	}
@@ -117,7 +118,8 @@ func (s *Store) open(ctx context.Context, cfg Config) (err error) {
 	if err := migrate(ctx, db, !cfg.unchecked); err != nil {
 		return err
 	}
-	s.readers, err = sql.Open("sqlite", source(cfg, url.Values{"mode": {"ro"}}, "query_only(1)", "cell_size_check(1)", "trusted_schema(0)"))
+	s.readers, err = sql.Open("sqlite", source(cfg, url.Values{"mode": {"ro"}}, "query_only(1)", "cell_size_check(1)", "trusted_schema(0)",
+		"cache_size(-32768)"))
 	if err != nil {
 		return err
 	}
@@ -126,8 +128,13 @@ func (s *Store) open(ctx context.Context, cfg Config) (err error) {
 	s.writer, err = newWriter(ctx, db, cfg.Batch)
 	if err != nil {
 		s.readers.Close()
+		return err
 	}
-	return err
+	if err := s.fillMarks(ctx); err != nil {
+		_ = s.readers.Close()
+		return errors.Join(err, s.writer.close())
+	}
+	return nil
 }
 
 // Ping commits a change of one row and reports whether that reached stable storage.

@@ -10,10 +10,17 @@ import (
 	"github.com/probity-attest/probity/verifier/store"
 )
 
-const tokenColumns = `row, id, tenant, hash, uses, created, expires, revoked, operator`
+const tokenColumns = `row, id, tenant, hash, uses, created, expires, revoked, operator, role, vendors, name`
 
 func tokenFields(row *int64, t *store.Token) []any {
-	return []any{row, &t.ID, &t.Tenant, &t.Hash, &t.Uses, clock{&t.Created}, clock{&t.Expires}, &t.Revoked, &t.Operator}
+	return []any{
+		row, &t.ID, &t.Tenant, &t.Hash, &t.Uses,
+		clock{&t.Created},
+		clock{&t.Expires},
+		&t.Revoked, &t.Operator, &t.Role,
+		list{&t.Vendors},
+		&t.Name,
+	}
 }
 
 // Token returns one by its public id.
@@ -65,9 +72,14 @@ func (s *Store) AddToken(ctx context.Context, token store.Token) error {
 	if err := token.Check(); err != nil {
 		return err
 	}
+	vendors, err := listText(token.Vendors)
+	if err != nil {
+		return err
+	}
 	return s.write(ctx, "add token", func(t *tx) error {
-		err := t.exec1(`INSERT INTO tokens (id, tenant, hash, uses, created, expires, revoked, operator) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			token.ID, token.Tenant, token.Hash, token.Uses, micros(token.Created), micros(token.Expires), token.Revoked, token.Operator)
+		err := t.exec1(`INSERT INTO tokens (id, tenant, hash, uses, created, expires, revoked, operator, role, vendors, name)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, token.ID, token.Tenant, token.Hash, token.Uses, micros(token.Created),
+			micros(token.Expires), token.Revoked, token.Operator, token.Role, vendors, token.Name)
 		if constraint(err) {
 			return fmt.Errorf("token exists already: %w", store.ErrConflict)
 		}

@@ -213,46 +213,6 @@ func TestCountsMatchDevices(t *testing.T) {
 	}
 }
 
-// TestListPlans checks that filters which match little are answered through an index, not by reading every device.
-func TestListPlans(t *testing.T) {
-	s := newTest(t)
-	for i := range 20 {
-		d := store.Device{Tenant: "t", ID: fmt.Sprintf("%04d", i), Label: "lift", Status: store.Active, State: result.Trusted}
-		if _, err := s.SaveDevice(t.Context(), d); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, f := range map[string]store.Filter{
-		"state":           {Tenant: "t", State: result.Untrusted},
-		"stale":           {Tenant: "t", State: result.Stale},
-		"state of all":    {State: result.Untrusted},
-		"query":           {Tenant: "t", Query: "nowhere"},
-		"query and state": {Tenant: "t", Query: "lift", State: result.Warning},
-		"model":           {Tenant: "t", Model: "R7"},
-		"group":           {Tenant: "t", Group: "g"},
-		"status":          {Tenant: "t", Status: store.Pending},
-		"nothing":         {Tenant: "t"},
-		"all tenants":     {},
-	} {
-		from, page, err := s.plan(t.Context(), f, 100)
-		if err != nil {
-			t.Fatal(err)
-		}
-		plan, err := explainPlan(s, `SELECT `+deviceColumns+` FROM `+from+` WHERE `+page.String()+` ORDER BY d.id, d.tenant LIMIT 100`, page.args...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.Contains(plan, "SCAN d\n") || (f.State != "" || f.Query != "") && !strings.Contains(plan, "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)") {
-			t.Errorf("%s: plan reads too much:\n%s", name, plan)
-		}
-	}
-	plan, err := explainPlan(s, `SELECT * FROM devices d WHERE d.silenced = 0 AND d.stale_at > 0 AND d.state <> 'never-attested' AND d.stale_at <= ?
-		ORDER BY d.stale_at, d.id, d.tenant LIMIT 1`, 0)
-	if err != nil || !strings.Contains(plan, "devices_overdue") {
-		t.Errorf("plan of Overdue does not use its index: %v\n%s", err, plan)
-	}
-}
-
 func explainPlan(s *Store, query string, args ...any) (string, error) {
 	rows, err := s.readers.Query(`EXPLAIN QUERY PLAN `+query, args...)
 	if err != nil {

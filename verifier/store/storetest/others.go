@@ -67,6 +67,7 @@ func tokens(s *suite) {
 	s.want("Token", err, store.ErrNotFound)
 	one, two := token("t", "one", 2), token("t", "two", 0)
 	two.Created, two.Operator, two.Expires, two.Devices = epoch.Add(time.Minute), true, time.Time{}, []string{id("aa")}
+	two.Role, two.Vendors, two.Name = "vendor", []string{"Acme", "Acme *"}, "build machine"
 	s.must("AddToken", s.AddToken(s.ctx, one))
 	s.must("AddToken", s.AddToken(s.ctx, two))
 	s.want("AddToken of an id that exists", s.AddToken(s.ctx, one), store.ErrConflict)

@@ -1,0 +1,128 @@
+package notify
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/wneessen/go-mail"
+
+	"github.com/probity-attest/probity/verifier/store"
+)
+
+// email sends the alert as plain text. All messages of one alert are one thread (RFC 5322, section 3.6.4); attempts of one
+// delivery have the same Message-ID.
+func (n *Notifier) email(ctx context.Context, c *store.AlertChannel, t *target, d *store.Delivery, m *Message) error {
+	msg, err := letter(c, d, m)
+	if err != nil {
+		return err
+	}
+	port, err := strconv.Atoi(t.port)
+	if err != nil {
+		return fmt.Errorf("port of the target: %w", err)
+	}
+	config := &tls.Config{ServerName: t.host, RootCAs: n.cfg.Roots, MinVersion: tls.VersionTLS12}
+	options := []mail.Option{
+		mail.WithPort(port), mail.WithTimeout(sendTimeout), mail.WithTLSConfig(config), mail.WithHELO(domain(c.From)), mail.WithoutNoop(),
+	}
+	dial := n.dialer().DialContext
+	switch {
+	case t.url.Scheme == "smtps":
+		options = append(options, mail.WithSSL())
+		dial = (&tls.Dialer{NetDialer: n.dialer(), Config: config}).DialContext
+	case t.plain:
+		options = append(options, mail.WithTLSPolicy(mail.NoTLS))
+	default:
+		options = append(options, mail.WithTLSPolicy(mail.TLSMandatory)) // RFC 3207: nobody on the way can leave it out
+	}
+	var conn net.Conn // the client leaves it open where it fails before it sends
+	defer func() {
+		if conn != nil {
+			_ = conn.Close()
+		}
+	}()
+	options = append(options, mail.WithDialContextFunc(func(ctx context.Context, network, address string) (_ net.Conn, err error) {
+		if conn, err = dial(ctx, network, address); err != nil {
+			conn = nil // a nil *tls.Conn is not nil here
+			return nil, err
+		}
+		_ = conn.SetDeadline(until(ctx))
+		return conn, nil
+	}))
+	if c.User != "" {
+		options = append(options, mail.WithSMTPAuth(mail.SMTPAuthPlain), mail.WithUsername(c.User), mail.WithPassword(c.Secret))
+	}
+	client, err := mail.NewClient(t.host, options...)
+	if err != nil {
+		return err
+	}
+	return client.DialAndSendWithContext(ctx, msg)
+}
+
+// letter writes the message.
+func letter(c *store.AlertChannel, d *store.Delivery, m *Message) (*mail.Msg, error) {
+	msg := mail.NewMsg(mail.WithNoDefaultUserAgent())
+	if err := msg.From(c.From); err != nil {
+		return nil, err
+	}
+	if err := msg.To(c.To...); err != nil {
+		return nil, err
+	}
+	status := strings.TrimPrefix(m.Type, "alert.")
+	if status != ended && status != trial {
+		status = string(m.Data.Severity)
+	}
+	msg.Subject(fmt.Sprintf("[probity %s] %s", status, m.Title))
+	msg.SetDateWithValue(m.At)
+	thread := "alert-" + m.Data.ID + "@" + domain(c.From)
+	msg.SetMessageIDWithValue("delivery-" + d.Key + "@" + domain(c.From))
+	msg.SetGenHeader(mail.HeaderReferences, "<"+thread+">")
+	msg.SetGenHeader(mail.HeaderInReplyTo, "<"+thread+">")
+	msg.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834, section 5: nobody answers it by machine
+	msg.SetBodyString(mail.TypeTextPlain, text(m))
+	return msg, nil
+}
+
+// domain returns what follows the @ of an address.
+func domain(address string) string {
+	address = strings.TrimRight(address, "> ")
+	if _, after, ok := strings.Cut(address[strings.LastIndex(address, " ")+1:], "@"); ok && after != "" {
+		return after
+	}
+	return "localhost"
+}
+
+// text is the message for people.
+func text(m *Message) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n", m.Title)
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%-11s %s\n", name+":", value)
+		}
+	}
+	x := &m.Data
+	if x.Resolved != nil {
+		line("Resolved", x.Resolved.Format(time.RFC1123))
+	}
+	line("Since", x.Since.Format(time.RFC1123))
+	line("Severity", string(x.Severity))
+	line("Devices", fmt.Sprintf("%s now, at most %s", group(x.Devices), group(x.Peak)))
+	line("Such as", names(m))
+	line("Models", first(x.Models))
+	line("Groups", first(x.Groups))
+	line("Finding", x.Code)
+	line("Component", x.Component)
+	line("Expected", x.Expected)
+	line("Observed", x.Observed)
+	line("Known as", x.Nearest)
+	line("Meaning", x.Meaning)
+	line("What to do", x.Action)
+	line("See", x.URL)
+	fmt.Fprintf(&b, "\nRule %q of verifier %s, tenant %s, alert %s\n", x.Rule, x.Verifier, x.Tenant, x.ID)
+	return b.String()
+}

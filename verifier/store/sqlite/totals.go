@@ -1,0 +1,113 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+
+	"github.com/probity-attest/probity/verifier/result"
+	"github.com/probity-attest/probity/verifier/store"
+)
+
+// Total returns how many devices a filter selects.
+func (s *Store) Total(ctx context.Context, f store.Filter, upTo int) (n int, more bool, err error) {
+	if f.Tenant == "" {
+		return 0, false, fmt.Errorf("count devices: %w filter: want a tenant", store.ErrInvalid)
+	}
+	err = s.snapshot(ctx, "count devices", func(r *reader) error {
+		all, err := r.selection(f)
+		if err != nil {
+			return err
+		}
+		if sel := all.in(statesOf(f)); !sel.none {
+			n, err = sel.count(upTo)
+		}
+		return err
+	})
+	if upTo > 0 && n > upTo {
+		n, more = upTo, true
+	}
+	return n, more, err
+}
+
+// count returns how many devices there are, if these are at most upTo (0: without bound), otherwise more than upTo.
+// Without digest and text, and with at most one mark, it adds up what is counted already.
+func (s *selection) count(upTo int) (int, error) {
+	if len(s.marks) <= 1 && len(s.Digest) == 0 && s.Query == "" && s.late <= s.effort.late {
+		return s.sum()
+	}
+	return s.countEach(upTo)
+}
+
+// sum adds up counts by state as shown and mends them by the devices whose state is another one.
+func (s *selection) sum() (n int, err error) {
+	for state, k := range s.shown {
+		if len(s.states) == 0 || slices.Contains(s.states, state) {
+			n += k
+		}
+	}
+	if s.late == 0 {
+		return n, nil
+	}
+	is := &clause{}
+	is.addStates(s.states, s.now)
+	c := s.beside(proven{})
+	c.add(`d.row IN (`+lateRows+`)`, s.lateArgs()...)
+	err = s.rows(`SELECT d.shown, `+is.String()+`, count(*) FROM `+byRow+` WHERE `+c.String()+` GROUP BY 1, 2`,
+		append(is.args, c.args...), func(rows *sql.Rows) error {
+			var shown result.State
+			var now bool
+			var k int
+			if err := rows.Scan(&shown, &now, &k); err != nil {
+				return err
+			}
+			switch was := slices.Contains(s.states, shown); {
+			case was && !now:
+				n -= k
+			case now && !was:
+				n += k
+			}
+			return nil
+		})
+	return n, err
+}
+
+// countEach counts the devices one by one, one more than upTo at most.
+func (s *selection) countEach(upTo int) (n int, err error) {
+	limit := -1
+	if upTo > 0 {
+		limit = upTo + 1
+	}
+	d := s.drive(limit)
+	if d.few(s.effort) {
+		found, err := s.collect(d)
+		return len(found), err
+	}
+	if len(s.Digest) > 0 && s.Query == "" && s.class == nil && len(s.marks) == 0 && len(s.states) == 0 {
+		return s.countHolders(limit)
+	}
+	from, c := s.byID(), s.conditions(proven{})
+	if d != nil {
+		from, c = byRow, s.conditions(d.proves)
+		c.addAll(d.rows())
+	}
+	err = s.row(`SELECT count(*) FROM (SELECT 1 FROM `+from+` WHERE `+c.String()+` LIMIT ?)`, append(c.args, limit), &n)
+	return n, err
+}
+
+// countHolders counts the devices that have a digest. A look at each is only needed where other tenants have devices too.
+func (s *selection) countHolders(limit int) (n int, err error) {
+	alone, from := false, digestHolders
+	err = s.row(`SELECT NOT EXISTS (SELECT 1 FROM facets WHERE tenant < ?) AND NOT EXISTS (SELECT 1 FROM facets WHERE tenant > ?)`,
+		[]any{s.Tenant, s.Tenant}, &alone)
+	args := []any{s.Digest, s.Digest, s.Digest}
+	if !alone {
+		from = `SELECT x.device FROM (` + digestHolders + `) x CROSS JOIN devices d ON d.row = x.device AND d.tenant = ?`
+		args = append(args, s.Tenant)
+	}
+	if err == nil {
+		err = s.row(`SELECT count(*) FROM (SELECT DISTINCT device FROM (`+from+`) LIMIT ?)`, append(args, limit), &n)
+	}
+	return n, err
+}
