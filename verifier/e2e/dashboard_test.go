@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"regexp"
@@ -73,10 +74,26 @@ func TestDashboard(t *testing.T) {
 		t.Errorf("group = %q, want quarantine", got.Group)
 	}
 
+	change := func(name, page string) {
+		t.Helper()
+		must(b.Open(w.URL+"/password"), b.Click(".user summary"), b.Click("form[action='/signout'] button"), b.UntilText("h1", "Sign in"),
+			b.Type("input[name=name]", name), b.Type("input[name=password]", password+"\r"), b.UntilText("h1", page))
+	}
+	w.Must(http.MethodPost, "/v1/accounts", v1.NewAccount{
+		Name: "vic", Role: v1.Vendor, Vendors: []string{"Acme"}, Password: password,
+	}, nil)
+	change("vic", "Manifests")
+	acme := w.vendor()
+	must(submit(b, w.URL, acme.Sign(acme.release("2.4.1", healthy(t)))))
+	var manifests v1.Manifests
+	if w.Must(http.MethodGet, "/v1/manifests", nil, &manifests); len(manifests.Manifests) != 1 ||
+		manifests.Manifests[0].Name != "acme/r7/2.4.1" {
+		t.Errorf("manifests = %+v, want the one that was submitted", manifests.Manifests)
+	}
+
 	w.Must(http.MethodPost, "/v1/accounts", v1.NewAccount{Name: "eve", Role: v1.Viewer, Password: password}, nil)
-	must(b.Open(w.URL+"/"), b.Click(".user summary"), b.Click("form[action='/signout'] button"), b.UntilText("h1", "Sign in"),
-		b.Type("input[name=name]", "eve"), b.Type("input[name=password]", password+"\r"), b.UntilText("h1", "Fleet"),
-		b.Open(w.URL+"/devices"), b.UntilText("h1", "Devices"))
+	change("eve", "Fleet")
+	must(b.Open(w.URL+"/devices"), b.UntilText("h1", "Devices"))
 	if there, err := browsertest.Eval[bool](b, "document.querySelector('[name=action]') !== null"); err != nil || there {
 		t.Errorf("a viewer is offered actions (%v)", err)
 	}
@@ -87,4 +104,20 @@ func TestDashboard(t *testing.T) {
 	if f := b.Foreign(w.URL); len(f) > 0 {
 		t.Errorf("pages asked other hosts: %s", f)
 	}
+}
+
+// submit is what a vendor does, who sees no devices: it tries its manifest out, and submits it.
+func submit(b *browsertest.Browser, url string, signed []byte) error {
+	if err := b.Open(url + "/manifests/submit"); err != nil {
+		return err
+	}
+	_, err := browsertest.Eval[bool](b, `(() => {
+		const files = new DataTransfer();
+		files.items.add(new File([Uint8Array.from(atob("`+base64.StdEncoding.EncodeToString(signed)+`"), (c) => c.charCodeAt(0))], "acme.cose"));
+		document.querySelector("input[type=file]").files = files.files;
+		return true;
+	})()`)
+	return errors.Join(err, b.Click(`form[action="/manifests/submit"] button`), b.UntilText("main", "Put it in force"),
+		b.Click(`form[action^="/dry-runs/"] button`), b.UntilText(".notice", "The manifest was submitted"),
+		b.Open(url+"/devices"), b.UntilText("main", "may not see this page"))
 }
