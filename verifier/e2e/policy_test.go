@@ -84,19 +84,30 @@ func TestPolicyOfAnOperator(t *testing.T) {
 // command builds the operator's command and returns what runs it against this world.
 func (w *world) command() func(args ...string) (stdout, stderr string) {
 	w.t.Helper()
+	run := w.program("PROBITY_CONTEXT=" + filepath.Join(w.Config.StateDir, "operator.yaml"))
+	return func(args ...string) (string, string) {
+		w.t.Helper()
+		stdout, stderr, err := run(args...)
+		if err != nil {
+			w.t.Errorf("probity %s: %v\n%s%s", strings.Join(args, " "), err, stdout, stderr)
+		}
+		return stdout, stderr
+	}
+}
+
+// program builds the operator's command and returns what runs it with more in its environment.
+func (w *world) program(env ...string) func(args ...string) (stdout, stderr string, err error) {
+	w.t.Helper()
 	binary := filepath.Join(w.t.TempDir(), "probity")
 	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/probity").CombinedOutput(); err != nil {
 		w.t.Fatalf("go build: %v\n%s", err, out)
 	}
-	return func(args ...string) (string, string) {
-		w.t.Helper()
+	return func(args ...string) (string, string, error) {
 		var stdout, stderr bytes.Buffer
 		cmd := exec.Command(binary, args...)
-		cmd.Env = append(os.Environ(), "PROBITY_CONTEXT="+filepath.Join(w.Config.StateDir, "operator.yaml"))
+		cmd.Env = append(os.Environ(), env...)
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
-		if err := cmd.Run(); err != nil {
-			w.t.Errorf("probity %s: %v\n%s%s", strings.Join(args, " "), err, stdout.String(), stderr.String())
-		}
-		return stdout.String(), stderr.String()
+		err := cmd.Run()
+		return stdout.String(), stderr.String(), err
 	}
 }

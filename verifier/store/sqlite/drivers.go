@@ -39,7 +39,7 @@ func (s *selection) addDrivers() {
 		})
 	}
 	useStates := len(s.states) > 0 && s.late <= s.effort.late
-	if s.class == nil && !useStates {
+	if s.class == nil && !useStates || s.usual() {
 		return
 	}
 	from, c, read := `devices d INDEXED BY devices_in_since`, &clause{}, s.all
@@ -67,6 +67,13 @@ func (s *selection) addDrivers() {
 	s.drivers = append(s.drivers, driver{
 		clause: &clause{[]string{text}, args}, size: s.mayShow(s.shown), cost: s.mayShow(read), proves: proves,
 	})
+}
+
+// usual reports whether the classes are those of a level or a status that many of the devices in these states have: they
+// are nearly all classes, and devices in any order are soon found to be in one.
+func (s *selection) usual() bool {
+	kind, _ := s.onlyFew()
+	return kind != "" && s.mayShow(s.shown) > s.mayShow(s.all)/10
 }
 
 // findText looks up which devices may have the text of the query.

@@ -22,11 +22,14 @@ func planFleet(t *testing.T, s *Store, n int, now time.Time) {
 		for i := range n {
 			d := store.Device{
 				Tenant: "t", ID: fmt.Sprintf("%064x", i*7919%n), Label: fmt.Sprintf("lift %d", i), Status: store.Active,
-				State: result.Trusted, StaleAt: now.Add(time.Hour), LastSeen: now.Add(-time.Duration(i) * time.Second), Since: now,
+				Level: result.Pinned, State: result.Trusted, StaleAt: now.Add(time.Hour), LastSeen: now.Add(-time.Duration(i) * time.Second), Since: now,
 				Model: fmt.Sprintf("R%d", i%2), Group: fmt.Sprint("g", i%100), Labels: map[string]string{"jurisdiction": []string{"NG", "DE"}[i%2]},
 			}
 			if i%1000 == 7 {
 				d.State = result.Untrusted
+			}
+			if i%4 > 0 {
+				d.Level = result.Certified
 			}
 			if i%3 == 0 {
 				d.Labels["loader"] = "bad" // as badLoader says
@@ -162,6 +165,11 @@ func TestListAgrees(t *testing.T) {
 		{Query: "4"},
 		{Query: "R1", State: result.Stale},
 		{Status: store.Pending},
+		{Status: store.Active},
+		{Status: store.Active, State: result.Stale},
+		{Level: result.Certified, States: []result.State{result.Untrusted, result.Stale}},
+		{Level: result.Pinned},
+		{Level: result.Software},
 		{Digest: badLoader[:]},
 		{Digest: badLoader[:], State: result.Stale, Model: "R1"},
 		{Digest: badLoader[:], Labels: map[string]string{"loader": "bad"}, Query: "7"},
@@ -254,5 +262,6 @@ func matches(f *store.Filter, d *store.Device) bool {
 	}
 	search := strings.ToLower(strings.Join([]string{d.Label, d.Model, d.Vendor, d.ID}, "\n"))
 	return (len(states) == 0 || slices.Contains(states, d.Current(f.Now))) && (f.Status == "" || f.Status == d.Status) &&
+		(f.Level == "" || f.Level == d.Level) &&
 		(f.Model == "" || f.Model == d.Model) && (f.Group == "" || f.Group == d.Group) && strings.Contains(search, strings.ToLower(f.Query))
 }
