@@ -251,7 +251,7 @@ func TestFlashMap(t *testing.T) {
 		t.Fatalf("Flash() = %+v, %v, want the chip and what is missing", m, err)
 	}
 	changed := m.Chips[0].Regions[0]
-	if changed.Standing != v1.Unknown || changed.Expected != hex.EncodeToString(sum(1)) || changed.Reference != "golden" {
+	if changed.Standing != v1.Changed || changed.Expected != hex.EncodeToString(sum(1)) || changed.Reference != "golden" {
 		t.Errorf("changed region = %+v", changed)
 	}
 	if gone := m.Chips[1]; gone.Source != "" || gone.Regions[0].Name != "desc" || gone.Regions[0].Standing != v1.Missing {
