@@ -106,17 +106,18 @@ func TestOneChannelHangs(t *testing.T) {
 	r.now = r.now.Add(30 * time.Second)
 	r.mu.Unlock()
 	deadline := time.Now().Add(20 * time.Second)
-	got := 0
-	for got < 2 && time.Now().Before(deadline) {
+	got, hung := 0, 0
+	for (got < 2 || hung < 1) && time.Now().Before(deadline) {
 		step()
-		got += len(quick.take())
+		got, hung = got+len(quick.take()), hung+len(slow.take())
 		<-time.After(time.Millisecond)
 	}
 	if got != 2 {
 		t.Errorf("the quick channel was told %d times while the other hung, want 2", got)
 	}
-	if n := len(slow.take()); n != 1 {
-		t.Errorf("the slow channel has %d requests at once, want 1", n)
+	step()
+	if hung += len(slow.take()); hung != 1 {
+		t.Errorf("the slow channel has %d requests at once, want 1", hung)
 	}
 	close(free)
 	senders.Wait()
