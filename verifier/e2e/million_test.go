@@ -50,8 +50,10 @@ func TestPagesOfAMillion(t *testing.T) {
 		"/", "/?range=6h", "/?range=7d", "/?range=30d", "/devices", "/devices?state=trusted", "/devices?state=untrusted&sort=label",
 		"/devices?sort=last_seen", "/devices?sort=since&order=desc", "/devices?q=region1", "/devices?q=site00123", "/devices?q=zz",
 		"/devices?cluster=" + clusters.Clusters[0].ID, "/devices?label=jurisdiction%3DJ3&state=stale", "/devices?level=certified",
+		"/devices?finding=no-reference", "/devices?finding=boot-event-changed&state=untrusted",
 		one, one + "/timeline", "/search?q=grub", "/search?q=shim", "/search?q=00000000",
-		"/manifests", "/baselines", "/denylist", "/vendors", "/policy", "/audit", "/alerts", "/accounts", "/tokens", "/welcome",
+		"/bulk", "/manifests", "/baselines", "/denylist", "/vendors", "/policy", "/audit", "/alerts", "/alerts/rules", "/alerts/channels",
+		"/alerts/deliveries", "/accounts", "/tokens", "/welcome",
 	}
 	for _, page := range pages {
 		took, size, err := fetch(w.HTTP, w.URL+page, cookie)

@@ -14,11 +14,21 @@ type driver struct {
 	cost    int    // entries of indexes that it reads
 	proves  proven // of its rows
 
+	found    bool // its rows were looked up
 	together bool // it is what several have in common, which is likely to be less than size
 }
 
 // few reports whether all of its rows can be looked at.
-func (d *driver) few(e effort) bool { return d != nil && (d.size <= e.collect || d.together) }
+func (d *driver) few(e effort) bool { return d != nil && (d.together || d.small(e)) }
+
+// small reports whether it has few rows. Where the rows of an order can be asked for what it proves, that is shorter
+// sooner.
+func (d *driver) small(e effort) bool {
+	if d.found {
+		return d.size <= e.collect
+	}
+	return d.size <= e.collect/2
+}
 
 // proven is which parts of a filter are known to hold.
 type proven struct {
@@ -165,7 +175,7 @@ func (s *selection) addFound(proves proven, query string, args ...any) error {
 	list, err := json.Marshal(found)
 	s.found = append(s.found, driver{
 		clause: &clause{[]string{`SELECT value FROM json_each(?)`}, []any{string(list)}},
-		size:   len(found), cost: len(found), proves: proves,
+		size:   len(found), cost: len(found), proves: proves, found: true,
 	})
 	s.none = len(found) == 0
 	return err
@@ -217,7 +227,7 @@ func (s *selection) drive(limit int) *driver {
 		if d.cost <= s.effort.index {
 			readable = append(readable, *d)
 			common, cost = common*float64(d.size)/float64(max(s.fleet, 1)), cost+d.cost
-			if d.size <= s.effort.collect {
+			if d.small(s.effort) {
 				few = append(few, *d)
 			}
 		}
