@@ -15,6 +15,14 @@ type Description struct {
 	Fields map[string]any `json:"fields,omitempty"`
 }
 
+// String returns kind and name, such as "boot application \\EFI\\BOOT\\BOOTX64.EFI".
+func (d Description) String() string {
+	if d.Name == "" {
+		return d.Kind
+	}
+	return d.Kind + " " + d.Name
+}
+
 // unknown describes data that does not have the form it should have.
 func unknown(kind string, data []byte) Description {
 	return Description{Kind: kind, Detail: hexText(data), Fields: map[string]any{"problem": "data has no form that is known"}}

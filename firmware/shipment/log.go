@@ -156,10 +156,15 @@ func (l *reading) origin() string {
 	return "boot log " + l.report.Name + ", which was not compared with PCR values"
 }
 
-// event returns what the manifest says of an event.
-func (l *reading) event(e *eventlog.Event, required bool) manifest.Event {
+// event returns what the manifest says of an event. Its note says what it is, for findings call it so, and where it comes
+// from, if that is not where the rest of its PCR does.
+func (l *reading) event(e *eventlog.Event, required, alone bool) manifest.Event {
+	note := e.Describe().String()
+	if !alone {
+		note += ", from " + l.origin()
+	}
 	out := manifest.Event{
-		Slot: cut(e.Slot(), manifest.MaxText), Note: cut("from "+l.origin(), manifest.MaxNote), Required: required,
+		Slot: cut(e.Slot(), manifest.MaxText), Note: cut(note, manifest.MaxNote), Required: required,
 	}
 	for _, a := range l.banks {
 		out.Digests = append(out.Digests, manifest.Digest{Algorithm: a, Value: e.Digest(a)})
@@ -187,7 +192,7 @@ func (b *builder) unpredicted(r *register, list []*reading) {
 	r.why = ""
 	for _, l := range list {
 		for _, e := range l.events[r.pcr.Index] {
-			r.add(l.event(e, count[e.Slot()] == len(list)))
+			r.add(l.event(e, count[e.Slot()] == len(list), true))
 			l.report.Used++
 		}
 		if r.why != "" {
@@ -219,11 +224,11 @@ func (b *builder) compare(r *register, l *reading) {
 			used[k] = true // another healthy device has another disk
 		case isOpen:
 			used[k] = true
-			r.add(l.event(e, r.open[slot].required))
+			r.add(l.event(e, r.open[slot].required, false))
 			r.origin[1] = true
 			l.report.Used++
 		case b.in.FromLogs.Has(i):
-			r.add(l.event(e, false))
+			r.add(l.event(e, false, false))
 			r.origin[1] = true
 			l.report.Used++
 		default:

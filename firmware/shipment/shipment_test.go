@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -182,6 +183,9 @@ func TestLogs(t *testing.T) {
 	}
 	if !strings.Contains(registerOf(m, 4).Note, "which leads to the PCR values of its TPM") {
 		t.Errorf("note of PCR 4 = %q", registerOf(m, 4).Note)
+	}
+	if !slices.ContainsFunc(registerOf(m, 4).Events, func(e manifest.Event) bool { return strings.HasPrefix(e.Note, "boot application ") }) {
+		t.Errorf("no event of PCR 4 says that it is a boot application: %+v", registerOf(m, 4).Events)
 	}
 	log.PCRs = nil
 	m, r = build(t, Input{About: about(), Logs: []Log{log}})

@@ -284,7 +284,7 @@ func (j *bootJudge) diff(i int, r *reference.Register) {
 		slot, observed := e.Slot(), hex.EncodeToString(e.Digest(alg))
 		expected, was := takeSlot(&absent, slot)
 		if expected == nil {
-			j.differ(r, "boot-event-unknown", pcrName(i)+", "+describe(e), "", observed)
+			j.differ(r, "boot-event-unknown", pcrName(i)+", "+e.Describe().String(), "", observed)
 			continue
 		}
 		if slot == secureBootSlot {
@@ -315,15 +315,6 @@ func noteOr(e reference.Event) string {
 		return e.Note
 	}
 	return e.Slot
-}
-
-// describe says what an event measured, for people.
-func describe(e *eventlog.Event) string {
-	d := e.Describe()
-	if d.Name == "" {
-		return d.Kind
-	}
-	return d.Kind + " " + d.Name
 }
 
 // secureBoot applies the policy for Secure Boot.

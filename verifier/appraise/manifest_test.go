@@ -220,7 +220,12 @@ func TestManifestValues(t *testing.T) {
 	b.releases(events)
 	r := b.attest()
 	b.wantState(r, result.Warning)
-	wantFinding(t, r, "pcr-uncovered")
+	if f := wantFinding(t, r, "pcr-uncovered"); !strings.HasPrefix(f.Component, "PCR 0") || !strings.Contains(f.Component, ", PCR 7") {
+		t.Errorf("finding %s, want one of all PCRs", f.Line())
+	}
+	if n := strings.Count(strings.Join(codesOf(r), " "), "pcr-uncovered"); n != 1 {
+		t.Errorf("%d findings say that a log is missing, want one: %v", n, codesOf(r))
+	}
 }
 
 // TestManifestPatterns: "*" in a slot stands for what differs between machines, and each required event of a pattern must

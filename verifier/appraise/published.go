@@ -17,6 +17,7 @@ type registerVerdict struct {
 	findings  []result.Finding
 	critical  int // findings that make the verdict
 	uncovered bool
+	unread    bool // only a log would tell how it stands
 }
 
 // Limits on the work that a log makes which fits nothing: a device chooses it. Those of a first comparison with each
@@ -38,7 +39,7 @@ func (j *bootJudge) fitManifest(c *reference.Compiled) fit {
 		case v.critical > 0:
 			f.distance += pcrWeight
 			f.events += v.critical
-		case len(v.findings) > 0:
+		case len(v.findings) > 0 || v.unread:
 			f.distance++
 		default:
 			f.same++
@@ -49,10 +50,13 @@ func (j *bootJudge) fitManifest(c *reference.Compiled) fit {
 
 // compareManifest tells what differs from a manifest, and what it does not cover.
 func (j *bootJudge) compareManifest(c *reference.Compiled) {
-	var open []string
+	var open, unread []string
 	for _, i := range j.bank.Present().Indices() {
 		v := j.register(c, i)
 		j.findings = append(j.findings, v.findings...)
+		if v.unread {
+			unread = append(unread, pcrName(i))
+		}
 		if !v.uncovered || isReset(i, j.bank.Value(i)) {
 			continue
 		}
@@ -61,6 +65,9 @@ func (j *bootJudge) compareManifest(c *reference.Compiled) {
 			continue
 		}
 		open = append(open, pcrName(i))
+	}
+	if len(unread) > 0 {
+		j.find("pcr-uncovered", strings.Join(unread, ", "), "a boot log: "+c.Name+" knows the events, not the values", "")
 	}
 	if len(open) > 0 {
 		f := finding("pcr-uncovered", strings.Join(open, ", "), "", "")
@@ -93,10 +100,7 @@ func (j *bootJudge) register(c *reference.Compiled, i int) registerVerdict {
 	events := slices.ContainsFunc(p.Events, func(e manifest.Event) bool { return e.Digests.Get(alg) != nil })
 	switch {
 	case j.verified == nil && events && len(known) == 0:
-		if p.Coverage != manifest.Informative {
-			v.findings = append(v.findings, finding("pcr-uncovered", pcrName(i), "a boot log: "+c.Name+" knows the events, not the value",
-				hex.EncodeToString(value)))
-		}
+		v.unread = p.Coverage != manifest.Informative
 		return v
 	case j.verified != nil && len(j.events(i)) == 0 && !isReset(i, value) && !same:
 		if v.uncovered = j.policy.Unlogged.Has(i); !v.uncovered {
@@ -163,14 +167,14 @@ func (j *bootJudge) set(v *registerVerdict, c *reference.Compiled, p *manifest.P
 			v.critical++ // told by secureBoot in better words
 			continue
 		}
-		find("boot-event-changed", pcrName(p.Index)+", "+noteOf(expected, describe(e)), hex.EncodeToString(expected.Digests.Get(alg)),
+		find("boot-event-changed", pcrName(p.Index)+", "+noteOf(expected, e.Describe().String()), hex.EncodeToString(expected.Digests.Get(alg)),
 			hex.EncodeToString(e.Digest(alg)))
 	}
 	if p.Coverage == manifest.Partial {
 		v.uncoveredEvents(p.Index, unknown, func(e *eventlog.Event) []byte { return e.Digest(alg) })
 	} else {
 		for _, e := range unknown {
-			find("boot-event-unknown", pcrName(p.Index)+", "+describe(e), "", hex.EncodeToString(e.Digest(alg)))
+			find("boot-event-unknown", pcrName(p.Index)+", "+e.Describe().String(), "", hex.EncodeToString(e.Digest(alg)))
 		}
 	}
 	if more > 0 {
@@ -231,7 +235,7 @@ func (v *registerVerdict) uncoveredEvents(index int, list []*eventlog.Event, dig
 			names = append(names, fmt.Sprintf("%d more", len(list)-k))
 			break
 		}
-		names = append(names, describe(e))
+		names = append(names, e.Describe().String())
 	}
 	observed := ""
 	if len(list) == 1 {

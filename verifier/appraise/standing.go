@@ -87,7 +87,7 @@ func (j *bootJudge) denied() {
 	for _, i := range j.bank.Present().Indices() {
 		find(manifest.DeniedPCR, pcrName(i), j.bank.Value(i))
 		for _, e := range j.events(i) {
-			find(manifest.DeniedEvent, pcrName(i)+", "+describe(e), e.Digest(j.bank.Algorithm()))
+			find(manifest.DeniedEvent, pcrName(i)+", "+e.Describe().String(), e.Digest(j.bank.Algorithm()))
 		}
 	}
 }

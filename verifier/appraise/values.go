@@ -67,7 +67,7 @@ func addEvents(b *reference.Baseline, boot *pcr.Bank, log []byte) error {
 			continue
 		}
 		b.PCRs[k].Events = append(b.PCRs[k].Events, reference.Event{
-			Slot: e.Slot(), Digest: bytes.Clone(e.Digest(boot.Algorithm())), Note: describe(&e),
+			Slot: e.Slot(), Digest: bytes.Clone(e.Digest(boot.Algorithm())), Note: e.Describe().String(),
 		})
 	}
 	return nil

@@ -181,8 +181,7 @@ func parseGUID(s string) ([]byte, bool) {
 
 // eventPlace names an event for people.
 func eventPlace(e *eventlog.Event) string {
-	d := e.Describe()
-	return clean(fmt.Sprintf("PCR %d, %s %s", e.PCR, d.Kind, d.Name), maxPlace)
+	return clean(fmt.Sprintf("PCR %d, %s", e.PCR, e.Describe()), maxPlace)
 }
 
 // fileDigests returns the digests of the files of an IMA list.

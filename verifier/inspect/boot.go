@@ -162,10 +162,7 @@ func (x *boot) event(c *comparison, e *eventlog.Event) v1.BootEvent {
 // eventText says what an event measured.
 func eventText(e *eventlog.Event) string {
 	d := e.Describe()
-	s := d.Kind
-	if d.Name != "" {
-		s += " " + d.Name
-	}
+	s := d.String()
 	if d.Detail != "" {
 		s += ": " + d.Detail
 	}
