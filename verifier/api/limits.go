@@ -18,7 +18,7 @@ const (
 	maxText       = 200      // bytes of one such text
 	maxLabels     = 64       // labels of a device
 	maxLabel      = 128      // bytes of a label, its name, or a group
-	maxTotal      = 2000     // devices of a list, and clusters, that are counted
+	maxTotal      = 1000     // devices of a list, and clusters, that are counted
 	exportPage    = 1000     // devices that an export reads at once
 	saveAttempts  = 8        // tries of a write that others race with
 	maxConns      = 1024     // connections at once

@@ -52,7 +52,7 @@ func TestPagesOfAMillion(t *testing.T) {
 		"/devices?cluster=" + clusters.Clusters[0].ID, "/devices?label=jurisdiction%3DJ3&state=stale", "/devices?level=certified",
 		"/devices?finding=no-reference", "/devices?finding=boot-event-changed&state=untrusted",
 		one, one + "/timeline", "/search?q=grub", "/search?q=shim", "/search?q=00000000",
-		"/bulk", "/manifests", "/baselines", "/denylist", "/vendors", "/policy", "/audit", "/alerts", "/alerts/rules", "/alerts/channels",
+		"/manifests", "/baselines", "/denylist", "/vendors", "/policy", "/audit", "/alerts", "/alerts/rules", "/alerts/channels",
 		"/alerts/deliveries", "/accounts", "/tokens", "/welcome",
 	}
 	for _, page := range pages {

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -48,17 +47,13 @@ func (s *Store) account(ctx context.Context, from string, args ...any) (store.Ac
 	if err := s.readRow(ctx, "read account", `SELECT `+accountColumns+` FROM `+from, args, accountFields(&row, &a)...); err != nil {
 		return store.Account{}, err
 	}
-	return a, s.accountCertificates(ctx, row, &a)
+	err := s.accountCertificates(ctx, row, &a)
+	return a, err
 }
 
 func (s *Store) accountCertificates(ctx context.Context, row int64, a *store.Account) error {
 	return s.readRows(ctx, "read account", `SELECT digest FROM account_certificates WHERE account = ? ORDER BY place`, []any{row},
-		func(rows *sql.Rows) error {
-			var digest string
-			err := rows.Scan(&digest)
-			a.Certificates = append(a.Certificates, digest)
-			return err
-		})
+		appendTo(&a.Certificates, scanOne))
 }
 
 // Accounts returns all of a tenant in ascending name.
@@ -95,15 +90,11 @@ func (s *Store) AddAccount(ctx context.Context, a store.Account, first bool, eve
 	if err := a.Check(); err != nil {
 		return err
 	}
-	events, err := store.EventsOf(a.Tenant, events)
-	if err != nil {
-		return err
-	}
 	vendors, err := listText(a.Vendors)
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, "add account", func(t *tx) error {
+	return s.writeWithEvents(ctx, "add account", a.Tenant, events, func(t *tx) error {
 		if first {
 			var has bool
 			err := t.row(`SELECT EXISTS (SELECT 1 FROM accounts WHERE tenant = ?)`, []any{a.Tenant}, &has)
@@ -120,13 +111,10 @@ func (s *Store) AddAccount(ctx context.Context, a store.Account, first bool, eve
 		if constraint(err) {
 			return fmt.Errorf("the account's name or subject is taken: %w", store.ErrConflict)
 		}
-		if err == nil {
-			err = t.setCertificates(&a)
-		}
 		if err != nil {
 			return err
 		}
-		return t.addEvents(events)
+		return t.setCertificates(&a)
 	})
 }
 
@@ -180,26 +168,20 @@ func (s *Store) SaveAccount(ctx context.Context, a store.Account, newEpoch bool,
 	if err := a.Check(); err != nil {
 		return err
 	}
-	events, err := store.EventsOf(a.Tenant, events)
-	if err != nil {
-		return err
-	}
 	vendors, err := listText(a.Vendors)
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, "save account", func(t *tx) error {
+	return s.writeWithEvents(ctx, "save account", a.Tenant, events, func(t *tx) error {
 		var version int64
-		err := t.row(`SELECT version FROM accounts WHERE tenant = ? AND name = ?`, []any{a.Tenant, a.Name}, &version)
-		switch {
-		case errors.Is(err, sql.ErrNoRows):
-			return store.ErrNotFound
-		case err != nil:
+		err := t.rowOr(store.ErrNotFound, `SELECT version FROM accounts WHERE tenant = ? AND name = ?`, []any{a.Tenant, a.Name}, &version)
+		if err != nil {
 			return err
-		case version != a.Version:
+		}
+		if version != a.Version {
 			return store.ErrConflict
 		}
-		err = t.keepAdmin(a.Tenant, func() error {
+		return t.keepAdmin(a.Tenant, func() error {
 			err := t.exec1(`UPDATE accounts SET version = version + 1, epoch = epoch + ?, role = ?, vendors = ?, password = ?, subject = ?,
 				disabled = ?, created = ? WHERE tenant = ? AND name = ?`, newEpoch, a.Role, vendors, a.Password, a.Subject, a.Disabled,
 				micros(a.Created), a.Tenant, a.Name)
@@ -211,44 +193,26 @@ func (s *Store) SaveAccount(ctx context.Context, a store.Account, newEpoch bool,
 			}
 			return t.setCertificates(&a)
 		})
-		if err != nil {
-			return err
-		}
-		return t.addEvents(events)
 	})
 }
 
 // RemoveAccount deletes one with its sessions.
 func (s *Store) RemoveAccount(ctx context.Context, tenant, name string, events ...store.Event) error {
-	events, err := store.EventsOf(tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "remove account", func(t *tx) error {
+	return s.writeWithEvents(ctx, "remove account", tenant, events, func(t *tx) error {
 		err := t.keepAdmin(tenant, func() error {
-			n, err := t.exec(`DELETE FROM accounts WHERE tenant = ? AND name = ?`, tenant, name)
-			if err == nil && n == 0 {
-				err = store.ErrNotFound
-			}
-			return err
+			return t.execOr(store.ErrNotFound, `DELETE FROM accounts WHERE tenant = ? AND name = ?`, tenant, name)
 		})
 		if err != nil {
 			return err
 		}
-		if _, err := t.exec(`DELETE FROM sessions WHERE tenant = ? AND account = ?`, tenant, name); err != nil {
-			return err
-		}
-		return t.addEvents(events)
+		_, err = t.exec(`DELETE FROM sessions WHERE tenant = ? AND account = ?`, tenant, name)
+		return err
 	})
 }
 
 // SignedIn notes when somebody last signed in to an account.
 func (s *Store) SignedIn(ctx context.Context, tenant, name string, at time.Time) error {
 	return s.write(ctx, "note sign-in", func(t *tx) error {
-		n, err := t.exec(`UPDATE accounts SET last_sign_in = ? WHERE tenant = ? AND name = ?`, micros(at), tenant, name)
-		if err == nil && n == 0 {
-			err = store.ErrNotFound
-		}
-		return err
+		return t.execOr(store.ErrNotFound, `UPDATE accounts SET last_sign_in = ? WHERE tenant = ? AND name = ?`, micros(at), tenant, name)
 	})
 }

@@ -41,9 +41,7 @@ func (s *Store) AlertRules(ctx context.Context, tenant string) ([]store.AlertRul
 	if tenant != "" {
 		query, args = query+` WHERE tenant = ?`, []any{tenant}
 	}
-	var out []store.AlertRule
-	err := s.readRows(ctx, "list alert rules", query+` ORDER BY tenant, name`, args, func(rows *sql.Rows) error {
-		var r store.AlertRule
+	return readList(ctx, s, "list alert rules", query+` ORDER BY tenant, name`, args, func(rows *sql.Rows, r *store.AlertRule) error {
 		var raw []byte
 		var x ruleSpec
 		if err := rows.Scan(&r.Tenant, &r.ID, &r.Name, &r.Disabled, clock{&r.Created}, &raw); err != nil {
@@ -54,22 +52,13 @@ func (s *Store) AlertRules(ctx context.Context, tenant string) ([]store.AlertRul
 		}
 		r.States, r.Codes, r.Severity, r.Groups, r.Models, r.Labels = x.States, x.Codes, x.Severity, x.Groups, x.Models, x.Labels
 		r.Channels, r.Wait, r.Repeat = x.Channels, x.Wait, x.Repeat
-		out = append(out, r)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // SaveAlertRule creates or replaces a rule, and has all devices of the tenant compared with it.
 func (s *Store) SaveAlertRule(ctx context.Context, r store.AlertRule, events ...store.Event) error {
 	if err := r.Check(); err != nil {
-		return err
-	}
-	events, err := store.EventsOf(r.Tenant, events)
-	if err != nil {
 		return err
 	}
 	spec, err := json.Marshal(ruleSpec{
@@ -79,7 +68,7 @@ func (s *Store) SaveAlertRule(ctx context.Context, r store.AlertRule, events ...
 	if err != nil {
 		return fmt.Errorf("encode alert rule: %w", err)
 	}
-	return s.write(ctx, "save alert rule", func(t *tx) error {
+	return s.writeWithEvents(ctx, "save alert rule", r.Tenant, events, func(t *tx) error {
 		err := t.exec1(`INSERT INTO alert_rules (tenant, id, name, disabled, created, spec) VALUES (?, ?, ?, ?, ?, ?)
 			ON CONFLICT (tenant, id) DO UPDATE SET name = excluded.name, disabled = excluded.disabled, spec = excluded.spec`,
 			r.Tenant, r.ID, r.Name, r.Disabled, micros(r.Created), string(spec))
@@ -99,11 +88,8 @@ func (s *Store) SaveAlertRule(ctx context.Context, r store.AlertRule, events ...
 		if err := t.rescan(r.Tenant); err != nil {
 			return err
 		}
-		if _, err := t.exec(`UPDATE alerts SET due = 0, changed = changed + 1 WHERE tenant = ? AND rule = ? AND resolved = 0`,
-			r.Tenant, r.ID); err != nil {
-			return err
-		}
-		return t.addEvents(events)
+		_, err = t.exec(`UPDATE alerts SET due = 0, changed = changed + 1 WHERE tenant = ? AND rule = ? AND resolved = 0`, r.Tenant, r.ID)
+		return err
 	})
 }
 
@@ -114,11 +100,8 @@ func (t *tx) linkChannels(rule int64, r *store.AlertRule) error {
 	}
 	for _, id := range r.Channels {
 		var channel int64
-		err := t.row(`SELECT row FROM alert_channels WHERE tenant = ? AND id = ?`, []any{r.Tenant, id}, &channel)
-		if errors.Is(err, sql.ErrNoRows) {
-			return fmt.Errorf("alert channel %q: %w", id, store.ErrNotFound)
-		}
-		if err != nil {
+		if err := t.rowOr(fmt.Errorf("alert channel %q: %w", id, store.ErrNotFound),
+			`SELECT row FROM alert_channels WHERE tenant = ? AND id = ?`, []any{r.Tenant, id}, &channel); err != nil {
 			return err
 		}
 		if _, err := t.exec(`INSERT INTO alert_rule_channels (rule, channel) VALUES (?, ?) ON CONFLICT DO NOTHING`, rule, channel); err != nil {
@@ -135,33 +118,22 @@ func (t *tx) rescan(tenant string) error {
 
 // RemoveAlertRule deletes a rule; its alerts lose their devices.
 func (s *Store) RemoveAlertRule(ctx context.Context, tenant, id string, events ...store.Event) error {
-	events, err := store.EventsOf(tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "remove alert rule", func(t *tx) error {
+	return s.writeWithEvents(ctx, "remove alert rule", tenant, events, func(t *tx) error {
 		// By hand, not by cascade: the alerts count what leaves them.
 		if _, err := t.exec(`DELETE FROM alert_members WHERE rule = (SELECT row FROM alert_rules WHERE tenant = ? AND id = ?)`,
 			tenant, id); err != nil {
 			return err
 		}
-		n, err := t.exec(`DELETE FROM alert_rules WHERE tenant = ? AND id = ?`, tenant, id)
-		if err == nil && n == 0 {
-			err = store.ErrNotFound
-		}
-		if err != nil {
-			return err
-		}
-		return t.addEvents(events)
+		return t.execOr(store.ErrNotFound, `DELETE FROM alert_rules WHERE tenant = ? AND id = ?`, tenant, id)
 	})
 }
 
 const channelColumns = `SELECT tenant, id, name, disabled, created, last, failing, spec FROM alert_channels WHERE tenant = ?`
 
-func scanChannel(c *store.AlertChannel, scan func(...any) error) error {
+func scanChannel(rows *sql.Rows, c *store.AlertChannel) error {
 	var raw []byte
 	var x channelSpec
-	if err := scan(&c.Tenant, &c.ID, &c.Name, &c.Disabled, clock{&c.Created}, clock{&c.Last}, &c.Failing, &raw); err != nil {
+	if err := rows.Scan(&c.Tenant, &c.ID, &c.Name, &c.Disabled, clock{&c.Created}, clock{&c.Last}, &c.Failing, &raw); err != nil {
 		return err
 	}
 	if json.Unmarshal(raw, &x) != nil {
@@ -173,17 +145,7 @@ func scanChannel(c *store.AlertChannel, scan func(...any) error) error {
 
 // AlertChannels returns a tenant's channels in ascending name.
 func (s *Store) AlertChannels(ctx context.Context, tenant string) ([]store.AlertChannel, error) {
-	var out []store.AlertChannel
-	err := s.readRows(ctx, "list alert channels", channelColumns+` ORDER BY name`, []any{tenant}, func(rows *sql.Rows) error {
-		var c store.AlertChannel
-		err := scanChannel(&c, rows.Scan)
-		out = append(out, c)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
+	return readList(ctx, s, "list alert channels", channelColumns+` ORDER BY name`, []any{tenant}, scanChannel)
 }
 
 // AlertChannel returns one.
@@ -191,7 +153,7 @@ func (s *Store) AlertChannel(ctx context.Context, tenant, id string) (c store.Al
 	found := false
 	err = s.readRows(ctx, "read alert channel", channelColumns+` AND id = ?`, []any{tenant, id}, func(rows *sql.Rows) error {
 		found = true
-		return scanChannel(&c, rows.Scan)
+		return scanChannel(rows, &c)
 	})
 	if err == nil && !found {
 		err = fmt.Errorf("read alert channel: %w", store.ErrNotFound)
@@ -204,15 +166,11 @@ func (s *Store) SaveAlertChannel(ctx context.Context, c store.AlertChannel, even
 	if err := c.Check(); err != nil {
 		return err
 	}
-	events, err := store.EventsOf(c.Tenant, events)
-	if err != nil {
-		return err
-	}
 	spec, err := json.Marshal(channelSpec{Kind: c.Kind, Target: c.Target, To: c.To, From: c.From, User: c.User, Secret: c.Secret})
 	if err != nil {
 		return errors.New("encode alert channel: not JSON")
 	}
-	return s.write(ctx, "save alert channel", func(t *tx) error {
+	return s.writeWithEvents(ctx, "save alert channel", c.Tenant, events, func(t *tx) error {
 		err := t.exec1(`INSERT INTO alert_channels (tenant, id, name, disabled, created, last, failing, spec)
 			VALUES (?, ?, ?, ?, ?, 0, '', ?)
 			ON CONFLICT (tenant, id) DO UPDATE SET name = excluded.name, disabled = excluded.disabled, spec = excluded.spec`,
@@ -220,20 +178,13 @@ func (s *Store) SaveAlertChannel(ctx context.Context, c store.AlertChannel, even
 		if constraint(err) {
 			return fmt.Errorf("another alert channel is called %q: %w", c.Name, store.ErrConflict)
 		}
-		if err != nil {
-			return err
-		}
-		return t.addEvents(events)
+		return err
 	})
 }
 
 // RemoveAlertChannel deletes a channel; what waits for it is dead.
 func (s *Store) RemoveAlertChannel(ctx context.Context, tenant, id string, events ...store.Event) error {
-	events, err := store.EventsOf(tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "remove alert channel", func(t *tx) error {
+	return s.writeWithEvents(ctx, "remove alert channel", tenant, events, func(t *tx) error {
 		var rules int
 		err := t.row(`SELECT count(*) FROM alert_rule_channels r JOIN alert_channels c ON c.row = r.channel WHERE c.tenant = ? AND c.id = ?`,
 			[]any{tenant, id}, &rules)
@@ -243,17 +194,11 @@ func (s *Store) RemoveAlertChannel(ctx context.Context, tenant, id string, event
 		if rules > 0 {
 			return fmt.Errorf("%d alert rules tell it: %w", rules, store.ErrConflict)
 		}
-		n, err := t.exec(`DELETE FROM alert_channels WHERE tenant = ? AND id = ?`, tenant, id)
-		if err == nil && n == 0 {
-			err = store.ErrNotFound
-		}
-		if err != nil {
+		if err := t.execOr(store.ErrNotFound, `DELETE FROM alert_channels WHERE tenant = ? AND id = ?`, tenant, id); err != nil {
 			return err
 		}
-		if _, err := t.exec(`UPDATE deliveries SET state = 'dead', error = 'the channel was removed'
-			WHERE tenant = ? AND channel = ? AND state = 'waiting'`, tenant, id); err != nil {
-			return err
-		}
-		return t.addEvents(events)
+		_, err = t.exec(`UPDATE deliveries SET state = 'dead', error = 'the channel was removed'
+			WHERE tenant = ? AND channel = ? AND state = 'waiting'`, tenant, id)
+		return err
 	})
 }

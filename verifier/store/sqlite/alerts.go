@@ -22,9 +22,9 @@ type shows struct {
 const alertColumns = `SELECT row, tenant, id, rule, rule_name, cluster, finding, state, devices, peak, shows, since, updated, emptied,
 	resolved, actor, told, told_devices, tellings, refreshed, due, changed FROM alerts `
 
-func scanAlert(a *store.Alert, scan func(...any) error) error {
+func scanAlert(rows *sql.Rows, a *store.Alert) error {
 	var finding, rest []byte
-	if err := scan(&a.Seq, &a.Tenant, &a.ID, &a.Rule, &a.RuleName, &a.Cluster, &finding, &a.State, &a.Devices, &a.Peak, &rest,
+	if err := rows.Scan(&a.Seq, &a.Tenant, &a.ID, &a.Rule, &a.RuleName, &a.Cluster, &finding, &a.State, &a.Devices, &a.Peak, &rest,
 		clock{&a.Since}, clock{&a.Updated}, clock{&a.Emptied}, clock{&a.Resolved}, &a.Actor, clock{&a.Told}, &a.ToldDevices, &a.Tellings,
 		clock{&a.Refreshed}, clock{&a.Due}, &a.Changed); err != nil {
 		return err
@@ -38,17 +38,7 @@ func scanAlert(a *store.Alert, scan func(...any) error) error {
 }
 
 func (s *Store) readAlerts(ctx context.Context, condition string, args ...any) ([]store.Alert, error) {
-	var out []store.Alert
-	err := s.readRows(ctx, "read alerts", alertColumns+condition, args, func(rows *sql.Rows) error {
-		var a store.Alert
-		err := scanAlert(&a, rows.Scan)
-		out = append(out, a)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
+	return readList(ctx, s, "read alerts", alertColumns+condition, args, scanAlert)
 }
 
 // Alerts returns a tenant's alerts in a state (empty: all), newest first, older than before (0: from the newest).
@@ -74,28 +64,17 @@ func (s *Store) Alert(ctx context.Context, tenant, id string) (store.Alert, erro
 
 // AcknowledgeAlert notes who takes care of an open alert.
 func (s *Store) AcknowledgeAlert(ctx context.Context, tenant, id, actor string, at time.Time, events ...store.Event) error {
-	events, err := store.EventsOf(tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "acknowledge alert", func(t *tx) error {
+	return s.writeWithEvents(ctx, "acknowledge alert", tenant, events, func(t *tx) error {
 		n, err := t.exec(`UPDATE alerts SET state = 'acknowledged', actor = ?, updated = ?, changed = changed + 1, due = 0
 			WHERE tenant = ? AND id = ? AND state IN ('gathering', 'firing')`, actor, micros(at), tenant, id)
-		if err != nil {
+		if err != nil || n > 0 {
 			return err
 		}
-		if n == 0 {
-			var state string
-			err := t.row(`SELECT state FROM alerts WHERE tenant = ? AND id = ?`, []any{tenant, id}, &state)
-			if errors.Is(err, sql.ErrNoRows) {
-				return store.ErrNotFound
-			}
-			if err != nil {
-				return err
-			}
-			return fmt.Errorf("it is %s: %w", state, store.ErrConflict)
+		var state string
+		if err := t.rowOr(store.ErrNotFound, `SELECT state FROM alerts WHERE tenant = ? AND id = ?`, []any{tenant, id}, &state); err != nil {
+			return err
 		}
-		return t.addEvents(events)
+		return fmt.Errorf("it is %s: %w", state, store.ErrConflict)
 	})
 }
 
@@ -118,23 +97,15 @@ func (s *Store) DueAlerts(ctx context.Context, now time.Time, limit int) ([]stor
 func (s *Store) show(ctx context.Context, a *store.Alert) error {
 	a.Sample, a.Models, a.Groups = nil, nil, nil
 	err := s.readRows(ctx, "read devices of an alert", `SELECT d.id, d.label FROM alert_members m JOIN devices d ON d.row = m.device
-		WHERE m.alert = ? ORDER BY m.device LIMIT ?`, []any{a.Seq, store.AlertSample}, func(rows *sql.Rows) error {
-		var d store.AlertDevice
-		err := rows.Scan(&d.ID, &d.Label)
-		a.Sample = append(a.Sample, d)
-		return err
-	})
+		WHERE m.alert = ? ORDER BY m.device LIMIT ?`, []any{a.Seq, store.AlertSample},
+		appendTo(&a.Sample, func(rows *sql.Rows, d *store.AlertDevice) error { return rows.Scan(&d.ID, &d.Label) }))
 	if err != nil {
 		return err
 	}
 	for kind, into := range map[string]*[]store.AlertValue{"model": &a.Models, "group": &a.Groups} {
 		err := s.readRows(ctx, "read what devices of an alert are", `SELECT value, n FROM alert_scopes
-			WHERE alert = ? AND kind = ? ORDER BY n DESC, value LIMIT ?`, []any{a.Seq, kind, store.AlertSample}, func(rows *sql.Rows) error {
-			var v store.AlertValue
-			err := rows.Scan(&v.Value, &v.Devices)
-			*into = append(*into, v)
-			return err
-		})
+			WHERE alert = ? AND kind = ? ORDER BY n DESC, value LIMIT ?`, []any{a.Seq, kind, store.AlertSample},
+			appendTo(into, func(rows *sql.Rows, v *store.AlertValue) error { return rows.Scan(&v.Value, &v.Devices) }))
 		if err != nil {
 			return err
 		}
@@ -161,14 +132,11 @@ func (s *Store) TellAlert(ctx context.Context, a store.Alert, deliveries []store
 		return fmt.Errorf("encode alert: %w", err)
 	}
 	return s.write(ctx, "tell alert", func(t *tx) error {
-		n, err := t.exec(`UPDATE alerts SET state = ?, shows = ?, updated = ?, emptied = ?, resolved = ?, actor = ?, told = ?,
+		err := t.execOr(store.ErrConflict, `UPDATE alerts SET state = ?, shows = ?, updated = ?, emptied = ?, resolved = ?, actor = ?, told = ?,
 				told_devices = ?, tellings = ?, refreshed = ?, due = ?, changed = changed + 1
 			WHERE tenant = ? AND id = ? AND changed = ? AND resolved = 0`,
 			a.State, string(rest), micros(a.Updated), micros(a.Emptied), micros(a.Resolved), a.Actor, micros(a.Told), a.ToldDevices,
 			a.Tellings, micros(a.Refreshed), micros(a.Due), a.Tenant, a.ID, a.Changed)
-		if err == nil && n == 0 {
-			err = store.ErrConflict
-		}
 		for i := 0; err == nil && i < len(deliveries); i++ {
 			_, err = t.addDelivery(&deliveries[i])
 		}
@@ -181,18 +149,8 @@ func (s *Store) TellAlert(ctx context.Context, a store.Alert, deliveries []store
 
 // ToldChannels returns the ids of the channels through which an alert was told, or is going to be.
 func (s *Store) ToldChannels(ctx context.Context, tenant, id string) ([]string, error) {
-	var out []string
-	err := s.readRows(ctx, "read channels of an alert", `SELECT DISTINCT channel FROM deliveries
-		WHERE alert = ? AND alert <> '' AND tenant = ? ORDER BY channel`, []any{id, tenant}, func(rows *sql.Rows) error {
-		var c string
-		err := rows.Scan(&c)
-		out = append(out, c)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
+	return readList(ctx, s, "read channels of an alert", `SELECT DISTINCT channel FROM deliveries
+		WHERE alert = ? AND alert <> '' AND tenant = ? ORDER BY channel`, []any{id, tenant}, scanOne[string])
 }
 
 // AlertCounts counts alerts, deliveries and devices that wait, of all tenants.

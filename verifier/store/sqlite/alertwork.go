@@ -71,13 +71,11 @@ func (s *Store) ScanAlerts(ctx context.Context, limit int) (more bool, err error
 
 // AlertWork returns devices that changed, longest ago first.
 func (s *Store) AlertWork(ctx context.Context, limit int) ([]store.AlertWork, error) {
-	var out []store.AlertWork
-	err := s.readRows(ctx, "read devices that changed", `SELECT w.seq, d.tenant, d.id, d.state, d.stale_at, d.since, d.silenced, d.last_seen,
+	return readList(ctx, s, "read devices that changed", `SELECT w.seq, d.tenant, d.id, d.state, d.stale_at, d.since, d.silenced, d.last_seen,
 			d.status, d.level, d.label, d.grouping, d.labels, d.vendor, d.model, d.firmware,
 			(SELECT r.result FROM results r WHERE r.device = d.row ORDER BY r.seq DESC LIMIT 1)
 		FROM alert_work w JOIN devices d ON d.row = w.device ORDER BY w.seq LIMIT ?`, []any{store.PageSize(limit)},
-		func(rows *sql.Rows) error {
-			var w store.AlertWork
+		func(rows *sql.Rows, w *store.AlertWork) error {
 			var raw sql.RawBytes
 			d := &w.Device
 			if err := rows.Scan(&w.Seq, &d.Tenant, &d.ID, &d.State, clock{&d.StaleAt}, clock{&d.Since}, &d.Silenced, clock{&d.LastSeen},
@@ -88,13 +86,8 @@ func (s *Store) AlertWork(ctx context.Context, limit int) ([]store.AlertWork, er
 				r, err := decodeResult(raw)
 				w.Findings, w.Damaged = r.Findings, err
 			}
-			out = append(out, w)
 			return nil
 		})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // ApplyAlerts lets devices join the alerts of what they show, beginning them where there are none, and leave all others.

@@ -3,25 +3,17 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"github.com/probity-attest/probity/verifier/store"
 )
 
 // Approvals returns who consented to a manifest, oldest first.
-func (s *Store) Approvals(ctx context.Context, tenant, digest string) (out []store.Approval, err error) {
-	err = s.readRows(ctx, "read approvals", `SELECT a.actor, a.at, a.note FROM manifests m JOIN approvals a ON a.manifest = m.row
-		WHERE m.tenant = ? AND m.digest = ? ORDER BY a.row`, []any{tenant, digest}, func(rows *sql.Rows) error {
-		var a store.Approval
-		err := rows.Scan(&a.Actor, clock{&a.At}, &a.Note)
-		out = append(out, a)
-		return err
+func (s *Store) Approvals(ctx context.Context, tenant, digest string) ([]store.Approval, error) {
+	return readList(ctx, s, "read approvals", `SELECT a.actor, a.at, a.note FROM manifests m JOIN approvals a ON a.manifest = m.row
+		WHERE m.tenant = ? AND m.digest = ? ORDER BY a.row`, []any{tenant, digest}, func(rows *sql.Rows, a *store.Approval) error {
+		return rows.Scan(&a.Actor, clock{&a.At}, &a.Note)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // Approve adds an approval. With the one that was still missing the manifest counts, and changes and completed are
@@ -42,14 +34,12 @@ func (s *Store) Approve(
 	}
 	return s.write(ctx, "approve manifest", func(t *tx) error {
 		var row, needs, have, withdrawn int64
-		err := t.row(`SELECT m.row, m.needs, m.withdrawn, (SELECT count(*) FROM approvals a WHERE a.manifest = m.row)
+		err := t.rowOr(store.ErrNotFound, `SELECT m.row, m.needs, m.withdrawn, (SELECT count(*) FROM approvals a WHERE a.manifest = m.row)
 			FROM manifests m WHERE m.tenant = ? AND m.digest = ?`, []any{tenant, digest}, &row, &needs, &withdrawn, &have)
-		switch {
-		case errors.Is(err, sql.ErrNoRows):
-			return store.ErrNotFound
-		case err != nil:
+		if err != nil {
 			return err
-		case have >= needs || withdrawn != 0:
+		}
+		if have >= needs || withdrawn != 0 {
 			return fmt.Errorf("the manifest awaits no approval: %w", store.ErrConflict)
 		}
 		err = t.exec1(`INSERT INTO approvals (manifest, actor, at, note) VALUES (?, ?, ?, ?)`, row, a.Actor, micros(a.At), a.Note)

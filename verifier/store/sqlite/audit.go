@@ -68,18 +68,10 @@ func (s *Store) Audit(ctx context.Context, f store.AuditFilter) ([]audit.Entry, 
 	if f.Ascending {
 		query = query[:len(query)-len(`DESC LIMIT ?`)] + `LIMIT ?`
 	}
-	var out []audit.Entry
-	err = s.readRows(ctx, "read audit log", query, append(c.args, store.PageSize(f.Limit)), func(rows *sql.Rows) error {
-		var e audit.Entry
-		err := rows.Scan(&e.Seq, clock{&e.At}, &e.Actor, &e.Role, &e.Action, &e.Object, &e.Outcome, &e.Status, &e.Remote, &e.Request,
+	return readList(ctx, s, "read audit log", query, append(c.args, store.PageSize(f.Limit)), func(rows *sql.Rows, e *audit.Entry) error {
+		return rows.Scan(&e.Seq, clock{&e.At}, &e.Actor, &e.Role, &e.Action, &e.Object, &e.Outcome, &e.Status, &e.Remote, &e.Request,
 			&e.Detail, &e.Times, link{&e.Before}, link{&e.Chain})
-		out = append(out, e)
-		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // auditClause translates a filter. Times become sequence numbers, as entries never go back in time; a condition that few

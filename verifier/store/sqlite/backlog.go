@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"github.com/probity-attest/probity/verifier/store"
@@ -19,13 +18,11 @@ func (s *Store) Unseen(ctx context.Context, limit int) ([]store.Device, error) {
 func (s *Store) SeePast(ctx context.Context, d store.Device, seen []store.PastSeen, references []string) error {
 	return s.write(ctx, "index older results", func(t *tx) error {
 		var row, version int64
-		err := t.row(`SELECT row, version FROM devices WHERE tenant = ? AND id = ?`, []any{d.Tenant, d.ID}, &row, &version)
-		switch {
-		case errors.Is(err, sql.ErrNoRows):
-			return store.ErrNotFound
-		case err != nil:
+		err := t.rowOr(store.ErrNotFound, `SELECT row, version FROM devices WHERE tenant = ? AND id = ?`, []any{d.Tenant, d.ID}, &row, &version)
+		if err != nil {
 			return err
-		case version != d.Version:
+		}
+		if version != d.Version {
 			return fmt.Errorf("device is at version %d, not %d: %w", version, d.Version, store.ErrConflict)
 		}
 		for i := range seen {
@@ -49,35 +46,24 @@ func (s *Store) SeePast(ctx context.Context, d store.Device, seen []store.PastSe
 }
 
 // Unindexed returns boot logs of which the GUIDs are not indexed.
-func (s *Store) Unindexed(ctx context.Context, limit int) (out [][32]byte, err error) {
-	err = s.readRows(ctx, "read contents", `SELECT i.content FROM unindexed u JOIN indexed i ON i.row = u.indexed
-		ORDER BY u.indexed LIMIT ?`, []any{store.PageSize(limit)}, func(rows *sql.Rows) error {
-		var content [32]byte
-		err := rows.Scan(sum{&content})
-		out = append(out, content)
-		return err
+func (s *Store) Unindexed(ctx context.Context, limit int) ([][32]byte, error) {
+	return readList(ctx, s, "read contents", `SELECT i.content FROM unindexed u JOIN indexed i ON i.row = u.indexed
+		ORDER BY u.indexed LIMIT ?`, []any{store.PageSize(limit)}, func(rows *sql.Rows, content *[32]byte) error {
+		return rows.Scan(sum{content})
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // IndexGUIDs indexes the GUIDs of a boot log.
 func (s *Store) IndexGUIDs(ctx context.Context, content [32]byte, guids []store.SeenDigest) error {
 	return s.write(ctx, "index GUIDs", func(t *tx) error {
 		var row int64
-		err := t.row(`SELECT row FROM indexed WHERE content = ?`, []any{content[:]}, &row)
-		if errors.Is(err, sql.ErrNoRows) {
-			return store.ErrNotFound
-		}
-		if err != nil {
+		if err := t.rowOr(store.ErrNotFound, `SELECT row FROM indexed WHERE content = ?`, []any{content[:]}, &row); err != nil {
 			return err
 		}
 		if err := t.indexGUIDs(row, guids); err != nil {
 			return err
 		}
-		_, err = t.exec(`DELETE FROM unindexed WHERE indexed = ?`, row)
+		_, err := t.exec(`DELETE FROM unindexed WHERE indexed = ?`, row)
 		return err
 	})
 }

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -34,22 +33,14 @@ func (s *Store) AddCapture(ctx context.Context, c store.Capture, events ...store
 	if err != nil {
 		return 0, err
 	}
-	if events, err = store.EventsOf(c.Tenant, events); err != nil {
-		return 0, err
-	}
-	err = s.write(ctx, "add capture", func(t *tx) error {
-		err := t.row(`INSERT INTO captures (device, state, held, updated, open, details)
+	err = s.writeWithEvents(ctx, "add capture", c.Tenant, events, func(t *tx) error {
+		err := t.rowOr(store.ErrNotFound, `INSERT INTO captures (device, state, held, updated, open, details)
 				SELECT row, ?, 0, ?, 1, ? FROM devices WHERE tenant = ? AND id = ? RETURNING seq`,
 			[]any{c.State, micros(c.Updated), details, c.Tenant, c.Device}, &seq)
-		switch {
-		case errors.Is(err, sql.ErrNoRows):
-			return store.ErrNotFound
-		case constraint(err):
+		if constraint(err) {
 			return fmt.Errorf("the device has an open capture: %w", store.ErrConflict)
-		case err != nil:
-			return err
 		}
-		return t.addEvents(events)
+		return err
 	})
 	return seq, err
 }
@@ -60,9 +51,8 @@ const ofDevice = ` device = (SELECT row FROM devices WHERE tenant = ? AND id = ?
 const captureColumns = `SELECT c.seq, d.tenant, d.id, c.state, c.held, c.updated, c.details
 	FROM captures c JOIN devices d ON d.row = c.device WHERE `
 
-func (s *Store) readCaptures(ctx context.Context, what, where string, args ...any) (out []store.Capture, err error) {
-	err = s.readRows(ctx, what, captureColumns+where, args, func(rows *sql.Rows) error {
-		var c store.Capture
+func (s *Store) readCaptures(ctx context.Context, what, where string, args ...any) ([]store.Capture, error) {
+	return readList(ctx, s, what, captureColumns+where, args, func(rows *sql.Rows, c *store.Capture) error {
 		var details []byte
 		if err := rows.Scan(&c.Seq, &c.Tenant, &c.Device, &c.State, &c.Held, clock{&c.Updated}, &details); err != nil {
 			return err
@@ -71,13 +61,8 @@ func (s *Store) readCaptures(ctx context.Context, what, where string, args ...an
 			return fmt.Errorf("stored capture: %w", err)
 		}
 		c.Created, c.Expires = store.Micro(c.Created), store.Micro(c.Expires)
-		out = append(out, c)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 func (s *Store) readCapture(ctx context.Context, where string, args ...any) (store.Capture, error) {
@@ -119,41 +104,29 @@ func (s *Store) SaveCapture(ctx context.Context, c store.Capture, events ...stor
 	if err != nil {
 		return err
 	}
-	if events, err = store.EventsOf(c.Tenant, events); err != nil {
-		return err
-	}
 	open := 0
 	if c.State.Open() {
 		open = 1
 	}
-	return s.write(ctx, "save capture", func(t *tx) error {
-		n, err := t.exec(`UPDATE captures SET state = ?, updated = ?, open = ?, details = ? WHERE seq = ? AND open = 1 AND held = ? AND`+
-			ofDevice, c.State, micros(c.Updated), open, details, c.Seq, c.Held, c.Tenant, c.Device)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return fmt.Errorf("capture %d is not open with %d bytes: %w", c.Seq, c.Held, store.ErrConflict)
-		}
-		return t.addEvents(events)
+	return s.writeWithEvents(ctx, "save capture", c.Tenant, events, func(t *tx) error {
+		return t.execOr(fmt.Errorf("capture %d is not open with %d bytes: %w", c.Seq, c.Held, store.ErrConflict),
+			`UPDATE captures SET state = ?, updated = ?, open = ?, details = ? WHERE seq = ? AND open = 1 AND held = ? AND`+ofDevice,
+			c.State, micros(c.Updated), open, details, c.Seq, c.Held, c.Tenant, c.Device)
 	})
 }
 
 // CutCapture forgets what has come of an open one but for the first held bytes.
 func (s *Store) CutCapture(ctx context.Context, tenant, device string, seq int64, held uint32) error {
 	return s.write(ctx, "cut capture", func(t *tx) error {
-		n, err := t.exec(`UPDATE captures SET held = ? WHERE seq = ? AND open = 1 AND held >= ? AND`+ofDevice,
-			held, seq, held, tenant, device)
-		if err != nil {
+		if err := t.execOr(fmt.Errorf("capture %d is not open, or holds less than %d bytes: %w", seq, held, store.ErrConflict),
+			`UPDATE captures SET held = ? WHERE seq = ? AND open = 1 AND held >= ? AND`+ofDevice,
+			held, seq, held, tenant, device); err != nil {
 			return err
-		}
-		if n == 0 {
-			return fmt.Errorf("capture %d is not open, or holds less than %d bytes: %w", seq, held, store.ErrConflict)
 		}
 		if _, err := t.exec(`DELETE FROM capture_pieces WHERE capture = ? AND start >= ?`, seq, held); err != nil {
 			return err
 		}
-		_, err = t.exec(`UPDATE capture_pieces SET data = substr(data, 1, ? - start) WHERE capture = ? AND start + length(data) > ?`,
+		_, err := t.exec(`UPDATE capture_pieces SET data = substr(data, 1, ? - start) WHERE capture = ? AND start + length(data) > ?`,
 			held, seq, held)
 		return err
 	})
@@ -167,13 +140,10 @@ func (s *Store) AppendCapture(
 		return fmt.Errorf("%w capture: a piece of no bytes", store.ErrInvalid)
 	}
 	return s.write(ctx, "append to capture", func(t *tx) error {
-		n, err := t.exec(`UPDATE captures SET held = held + ?, updated = ? WHERE seq = ? AND open = 1 AND held = ? AND`+ofDevice,
-			len(data), micros(at), seq, offset, tenant, device)
-		if err != nil {
+		if err := t.execOr(fmt.Errorf("capture %d does not go on at %d: %w", seq, offset, store.ErrConflict),
+			`UPDATE captures SET held = held + ?, updated = ? WHERE seq = ? AND open = 1 AND held = ? AND`+ofDevice,
+			len(data), micros(at), seq, offset, tenant, device); err != nil {
 			return err
-		}
-		if n == 0 {
-			return fmt.Errorf("capture %d does not go on at %d: %w", seq, offset, store.ErrConflict)
 		}
 		return t.exec1(`INSERT INTO capture_pieces (capture, start, data) VALUES (?, ?, ?)`, seq, offset, data)
 	})
@@ -190,19 +160,8 @@ func (s *Store) CapturePiece(ctx context.Context, tenant, device string, seq int
 
 // RemoveCapture deletes one with its bytes.
 func (s *Store) RemoveCapture(ctx context.Context, tenant, device string, seq int64, events ...store.Event) error {
-	events, err := store.EventsOf(tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "remove capture", func(t *tx) error {
-		n, err := t.exec(`DELETE FROM captures WHERE seq = ? AND`+ofDevice, seq, tenant, device)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return store.ErrNotFound
-		}
-		return t.addEvents(events)
+	return s.writeWithEvents(ctx, "remove capture", tenant, events, func(t *tx) error {
+		return t.execOr(store.ErrNotFound, `DELETE FROM captures WHERE seq = ? AND`+ofDevice, seq, tenant, device)
 	})
 }
 

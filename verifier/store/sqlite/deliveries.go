@@ -3,23 +3,11 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/probity-attest/probity/verifier/store"
 )
-
-func deliveryFields(d *store.Delivery) []any {
-	return []any{
-		&d.ID, &d.Tenant, &d.Key, &d.Alert, &d.Channel, &d.Name, &d.State, &d.Attempts, &d.Error,
-		clock{&d.Created},
-		clock{&d.Next},
-		clock{&d.Expires},
-		clock{&d.Sent},
-		&d.Message,
-	}
-}
 
 // Deliveries returns a tenant's deliveries in a state (empty: all), newest first, without their messages.
 func (s *Store) Deliveries(ctx context.Context, tenant string, state store.DeliveryState, before int64, limit int) (
@@ -35,17 +23,11 @@ func (s *Store) Deliveries(ctx context.Context, tenant string, state store.Deliv
 }
 
 func (s *Store) readDeliveries(ctx context.Context, query string, args ...any) ([]store.Delivery, error) {
-	var out []store.Delivery
-	err := s.readRows(ctx, "read deliveries", query, args, func(rows *sql.Rows) error {
-		var d store.Delivery
-		err := rows.Scan(deliveryFields(&d)...)
-		out = append(out, d)
-		return err
+	return readList(ctx, s, "read deliveries", query, args, func(rows *sql.Rows, d *store.Delivery) error {
+		return rows.Scan(
+			&d.ID, &d.Tenant, &d.Key, &d.Alert, &d.Channel, &d.Name, &d.State, &d.Attempts, &d.Error,
+			clock{&d.Created}, clock{&d.Next}, clock{&d.Expires}, clock{&d.Sent}, &d.Message)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // AddDelivery adds one outside of an alert and returns its id.
@@ -53,14 +35,9 @@ func (s *Store) AddDelivery(ctx context.Context, d store.Delivery, events ...sto
 	if err := d.Check(); err != nil {
 		return 0, err
 	}
-	if events, err = store.EventsOf(d.Tenant, events); err != nil {
-		return 0, err
-	}
-	err = s.write(ctx, "add delivery", func(t *tx) (err error) {
-		if id, err = t.addDelivery(&d); err != nil {
-			return err
-		}
-		return t.addEvents(events)
+	err = s.writeWithEvents(ctx, "add delivery", d.Tenant, events, func(t *tx) (err error) {
+		id, err = t.addDelivery(&d)
+		return err
 	})
 	if err != nil {
 		return 0, err
@@ -86,14 +63,8 @@ func (t *tx) addDelivery(d *store.Delivery) (id int64, err error) {
 // thousands wait does not hide the others.
 func (s *Store) DueDeliveries(ctx context.Context, now time.Time, limit int) ([]store.Delivery, error) {
 	type channel struct{ tenant, id string }
-	var channels []channel
-	err := s.readRows(ctx, "read alert channels", `SELECT tenant, id FROM alert_channels WHERE disabled = 0 ORDER BY row`, nil,
-		func(rows *sql.Rows) error {
-			var c channel
-			err := rows.Scan(&c.tenant, &c.id)
-			channels = append(channels, c)
-			return err
-		})
+	channels, err := readList(ctx, s, "read alert channels", `SELECT tenant, id FROM alert_channels WHERE disabled = 0 ORDER BY row`, nil,
+		func(rows *sql.Rows, c *channel) error { return rows.Scan(&c.tenant, &c.id) })
 	if err != nil {
 		return nil, err
 	}
@@ -119,13 +90,9 @@ func (s *Store) SettleDelivery(ctx context.Context, d store.Delivery) error {
 		return err
 	}
 	return s.write(ctx, "settle delivery", func(t *tx) error {
-		n, err := t.exec(`UPDATE deliveries SET state = ?, attempts = ?, error = ?, next = ?, sent = ?
+		if err := t.execOr(store.ErrConflict, `UPDATE deliveries SET state = ?, attempts = ?, error = ?, next = ?, sent = ?
 			WHERE row = ? AND tenant = ? AND state = 'waiting'`,
-			d.State, d.Attempts, d.Error, micros(d.Next), micros(d.Sent), d.ID, d.Tenant)
-		if err == nil && n == 0 {
-			err = store.ErrConflict
-		}
-		if err != nil {
+			d.State, d.Attempts, d.Error, micros(d.Next), micros(d.Sent), d.ID, d.Tenant); err != nil {
 			return err
 		}
 		return t.noteChannel(&d)
@@ -144,29 +111,18 @@ func (t *tx) noteChannel(d *store.Delivery) (err error) {
 
 // RetryDelivery lets a dead one wait again.
 func (s *Store) RetryDelivery(ctx context.Context, tenant string, id int64, now, expires time.Time, events ...store.Event) error {
-	events, err := store.EventsOf(tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "retry delivery", func(t *tx) error {
+	return s.writeWithEvents(ctx, "retry delivery", tenant, events, func(t *tx) error {
 		n, err := t.exec(`UPDATE deliveries SET state = 'waiting', attempts = 0, next = ?, expires = ?
 			WHERE tenant = ? AND row = ? AND state = 'dead' AND EXISTS (SELECT 1 FROM alert_channels c WHERE c.tenant = deliveries.tenant AND c.id = deliveries.channel)`,
 			micros(now), micros(expires), tenant, id)
-		if err != nil {
+		if err != nil || n > 0 {
 			return err
 		}
-		if n == 0 {
-			var state string
-			err := t.row(`SELECT state FROM deliveries WHERE tenant = ? AND row = ?`, []any{tenant, id}, &state)
-			if errors.Is(err, sql.ErrNoRows) {
-				return store.ErrNotFound
-			}
-			if err != nil {
-				return err
-			}
-			return fmt.Errorf("it is %s, or its channel is gone: %w", state, store.ErrConflict)
+		var state string
+		if err := t.rowOr(store.ErrNotFound, `SELECT state FROM deliveries WHERE tenant = ? AND row = ?`, []any{tenant, id}, &state); err != nil {
+			return err
 		}
-		return t.addEvents(events)
+		return fmt.Errorf("it is %s, or its channel is gone: %w", state, store.ErrConflict)
 	})
 }
 

@@ -37,23 +37,16 @@ func (s *Store) Result(ctx context.Context, tenant, device string, seq int64) (s
 
 // ResultsOnly is Results without signed tokens.
 func (s *Store) ResultsOnly(ctx context.Context, tenant, device string, before int64, limit int) ([]store.StoredResult, error) {
-	var out []store.StoredResult
-	err := s.readRows(ctx, "read results", `SELECT seq, result FROM results
+	return readList(ctx, s, "read results", `SELECT seq, result FROM results
 		WHERE device = (SELECT row FROM devices WHERE tenant = ? AND id = ?) AND seq < ? ORDER BY seq DESC LIMIT ?`,
-		[]any{tenant, device, upTo(before), store.PageSize(limit)}, func(rows *sql.Rows) error {
-			var r store.StoredResult
+		[]any{tenant, device, upTo(before), store.PageSize(limit)}, func(rows *sql.Rows, r *store.StoredResult) error {
 			var raw sql.RawBytes
 			err := rows.Scan(&r.Seq, &raw)
 			if err == nil {
 				r.Result, err = decodeResult(raw)
 			}
-			out = append(out, r)
 			return err
 		})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // EventsWithin returns a device's events of a time, newest first.
@@ -62,35 +55,15 @@ func (s *Store) EventsWithin(ctx context.Context, tenant, device string, from, t
 	if !to.IsZero() {
 		end = to.UnixMicro()
 	}
-	var out []store.Event
-	err := s.readRows(ctx, "read events", `SELECT seq, at, tenant, device, kind, actor, detail FROM events
+	return readList(ctx, s, "read events", `SELECT seq, at, tenant, device, kind, actor, detail FROM events
 		WHERE tenant = ? AND device = ? AND at >= ? AND at < ? ORDER BY seq DESC LIMIT ?`,
-		[]any{tenant, device, micros(from), end, store.PageSize(limit)}, func(rows *sql.Rows) error {
-			var e store.Event
-			err := rows.Scan(&e.Seq, clock{&e.At}, &e.Tenant, &e.Device, &e.Kind, &e.Actor, &e.Detail)
-			out = append(out, e)
-			return err
-		})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
+		[]any{tenant, device, micros(from), end, store.PageSize(limit)}, scanEvent)
 }
 
 // ModelCounts returns all vendors and models of a tenant's devices.
 func (s *Store) ModelCounts(ctx context.Context, tenant string) ([]store.ModelCount, error) {
-	var out []store.ModelCount
-	err := s.readRows(ctx, "count models", `SELECT vendor, model, n FROM model_counts WHERE tenant = ? ORDER BY vendor, model`,
-		[]any{tenant}, func(rows *sql.Rows) error {
-			var c store.ModelCount
-			err := rows.Scan(&c.Vendor, &c.Model, &c.Devices)
-			out = append(out, c)
-			return err
-		})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
+	return readList(ctx, s, "count models", `SELECT vendor, model, n FROM model_counts WHERE tenant = ? ORDER BY vendor, model`,
+		[]any{tenant}, func(rows *sql.Rows, c *store.ModelCount) error { return rows.Scan(&c.Vendor, &c.Model, &c.Devices) })
 }
 
 // Relying returns how many devices, of which the newest result used the reference values of this name, are in each state.
@@ -113,15 +86,9 @@ func (s *Store) Relying(ctx context.Context, tenant, name string) (map[result.St
 // relies returns the names of the reference values that an outcome used, nil if they are those of the result before. As
 // compare, it reads outside of the transaction.
 func (s *Store) relies(ctx context.Context, o *store.Outcome) ([]string, error) {
-	var before []string
-	err := s.readRows(ctx, "read references used", `SELECT name FROM relying
+	before, err := readList(ctx, s, "read references used", `SELECT name FROM relying
 		WHERE device = (SELECT row FROM devices WHERE tenant = ? AND id = ?) ORDER BY name`,
-		[]any{o.Device.Tenant, o.Device.ID}, func(rows *sql.Rows) error {
-			var name string
-			err := rows.Scan(&name)
-			before = append(before, name)
-			return err
-		})
+		[]any{o.Device.Tenant, o.Device.ID}, scanOne[string])
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,8 @@ func deviceFields(d *store.Device) []any {
 	}
 }
 
+func scanDevice(rows *sql.Rows, d *store.Device) error { return rows.Scan(deviceFields(d)...) }
+
 // Device returns one device by full id.
 func (s *Store) Device(ctx context.Context, tenant, id string) (d store.Device, err error) {
 	err = s.readRow(ctx, "read device", `SELECT `+deviceColumns+` FROM devices d WHERE d.tenant = ? AND d.id = ?`,
@@ -107,25 +109,18 @@ func (s *Store) SaveDevice(ctx context.Context, d store.Device, events ...store.
 	if err := d.Check(); err != nil {
 		return 0, err
 	}
-	events, err := store.EventsOf(d.Tenant, events)
-	if err != nil {
-		return 0, err
-	}
 	p, err := profileOf(&d)
 	if err != nil {
 		return 0, err
 	}
 	var version int64
-	err = s.write(ctx, "save device", func(t *tx) (err error) {
+	err = s.writeWithEvents(ctx, "save device", d.Tenant, events, func(t *tx) (err error) {
 		if d.Version == 0 {
 			version, err = t.insertDevice(&d, p)
 		} else {
 			version, err = d.Version+1, t.replaceDevice(&d, p, nil)
 		}
-		if err != nil {
-			return err
-		}
-		return t.addEvents(events)
+		return err
 	})
 	if err != nil {
 		return 0, err
@@ -180,11 +175,7 @@ func share(d *store.Device, ear []byte) (shared int, kept []byte) {
 // whyUnchanged tells a removed device from one that another writer changed.
 func (t *tx) whyUnchanged(d *store.Device) error {
 	var version int64
-	err := t.row(`SELECT version FROM devices WHERE tenant = ? AND id = ?`, []any{d.Tenant, d.ID}, &version)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return store.ErrNotFound
-	case err != nil:
+	if err := t.rowOr(store.ErrNotFound, `SELECT version FROM devices WHERE tenant = ? AND id = ?`, []any{d.Tenant, d.ID}, &version); err != nil {
 		return err
 	}
 	return fmt.Errorf("device is at version %d, not %d: %w", version, d.Version, store.ErrConflict)
@@ -192,22 +183,11 @@ func (t *tx) whyUnchanged(d *store.Device) error {
 
 // RemoveDevice deletes a device with its results and evidence; its events stay.
 func (s *Store) RemoveDevice(ctx context.Context, tenant, id string, events ...store.Event) error {
-	events, err := store.EventsOf(tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "remove device", func(t *tx) error {
+	return s.writeWithEvents(ctx, "remove device", tenant, events, func(t *tx) error {
 		if _, err := t.exec(`INSERT INTO removed (tenant, id, version) SELECT tenant, id, version FROM devices
 			WHERE tenant = ? AND id = ? ON CONFLICT DO UPDATE SET version = excluded.version`, tenant, id); err != nil {
 			return err
 		}
-		n, err := t.exec(`DELETE FROM devices WHERE tenant = ? AND id = ?`, tenant, id)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return store.ErrNotFound
-		}
-		return t.addEvents(events)
+		return t.execOr(store.ErrNotFound, `DELETE FROM devices WHERE tenant = ? AND id = ?`, tenant, id)
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+
+	"github.com/probity-attest/probity/verifier/store"
 )
 
 // driver is a query for rows of devices that has all those that are selected, among others.
@@ -12,27 +14,26 @@ type driver struct {
 	*clause        // one condition: the query
 	size    int    // of its result, at most
 	cost    int    // entries of indexes that it reads
+	lookups int    // marks that are looked up for each
 	proves  proven // of its rows
 
-	found    bool // its rows were looked up
 	together bool // it is what several have in common, which is likely to be less than size
 }
 
-// few reports whether all of its rows can be looked at.
-func (d *driver) few(e effort) bool { return d != nil && (d.together || d.small(e)) }
-
-// small reports whether it has few rows. Where the rows of an order can be asked for what it proves, that is shorter
-// sooner.
-func (d *driver) small(e effort) bool {
-	if d.found {
-		return d.size <= e.collect
+// few reports whether all rows of a driver can be looked at. Labels go with what devices have in common, so that those
+// that match may all be at the end of that order: more are collected before it is read.
+func (s *selection) few(d *driver) bool {
+	most := s.effort.collect
+	if s.Sort == store.ByLabel {
+		most *= 2
 	}
-	return d.size <= e.collect/2
+	return d != nil && (d.together || d.size <= most)
 }
 
 // proven is which parts of a filter are known to hold.
 type proven struct {
 	class, text, digest bool
+	states              bool
 	marks               int // so many of them, the rarest ones
 }
 
@@ -75,7 +76,7 @@ func (s *selection) addDrivers() {
 		text, args = text+` UNION ALL SELECT d.row FROM `+byRow+` WHERE `+late.String(), append(args, late.args...)
 	}
 	s.drivers = append(s.drivers, driver{
-		clause: &clause{[]string{text}, args}, size: s.mayShow(s.shown), cost: s.mayShow(read), proves: proves,
+		clause: &clause{[]string{text}, args}, size: s.mayShow(s.shown), cost: s.mayShow(read), lookups: len(s.marks), proves: proves,
 	})
 }
 
@@ -138,17 +139,6 @@ func (s *selection) findDigest() error {
 	return err
 }
 
-// withDigest returns a condition that a device has the digest, and what it proves, if that is shorter than to look at the
-// digests of each.
-func (s *selection) withDigest() (*clause, proven) {
-	for i := range s.found {
-		if d := &s.found[i]; d.proves.digest {
-			return &clause{[]string{`+` + d.rows().String()}, d.args}, d.proves
-		}
-	}
-	return &clause{}, proven{}
-}
-
 // digestHolders are devices that have a digest, which is given thrice; some come twice.
 const digestHolders = `SELECT s.device FROM (
 		SELECT indexed FROM indexed_digests WHERE digest = ? AND lacks = 0
@@ -161,13 +151,13 @@ const digestHolders = `SELECT s.device FROM (
 // its time.
 func (s *selection) addFound(proves proven, query string, args ...any) error {
 	var found []int64
-	err := s.rows(query+` LIMIT ?`, append(args, s.effort.collect), func(rows *sql.Rows) error {
+	err := s.rows(query+` LIMIT ?`, append(args, s.effort.found), func(rows *sql.Rows) error {
 		var row int64
 		err := rows.Scan(&row)
 		found = append(found, row)
 		return err
 	})
-	if err != nil || len(found) >= s.effort.collect {
+	if err != nil || len(found) >= s.effort.found {
 		return err
 	}
 	slices.Sort(found)
@@ -175,7 +165,7 @@ func (s *selection) addFound(proves proven, query string, args ...any) error {
 	list, err := json.Marshal(found)
 	s.found = append(s.found, driver{
 		clause: &clause{[]string{`SELECT value FROM json_each(?)`}, []any{string(list)}},
-		size:   len(found), cost: len(found), proves: proves, found: true,
+		size:   len(found), cost: len(found), proves: proves,
 	})
 	s.none = len(found) == 0
 	return err
@@ -209,25 +199,33 @@ func (s *selection) beside(known proven) *clause {
 // conditions returns what a device must be, but for what is known and for After.
 func (s *selection) conditions(known proven) *clause {
 	c := &clause{}
-	c.add(`d.tenant = ?`, s.Tenant)
-	c.addStates(s.states, s.now)
+	if s.class == nil || !known.class { // a class is of one tenant
+		c.add(`d.tenant = ?`, s.Tenant)
+	}
+	if !known.states {
+		c.addStates(s.states, s.now)
+	}
 	c.addAll(s.beside(known))
 	return c
 }
 
 // drive returns the rows among which the selected devices are to be looked for, nil if that takes longer than to look
-// for so many in the order of an index; below 0: for all. Of several drivers it is what they have in common.
-func (s *selection) drive(limit int) *driver {
+// for so many in the order of an index; below 0: for all. Of several drivers it is what they have in common. Where few
+// rows tell the total too, which nothing else does, that is never too long.
+func (s *selection) drive(limit int, total bool) *driver {
+	if len(s.shownStates()) == 0 || s.sortsClasses() {
+		return nil // there are late devices at most, or an index has all that is asked for
+	}
 	var few, readable []driver
 	var best *driver
-	price := func(d *driver) int { return d.cost + min(d.size, s.bound)*rowCost }
+	price := func(d *driver) int { return d.cost*(1+2*d.lookups) + min(d.size, s.bound)*rowCost }
 	common, cost := float64(s.fleet), 0 // if one driver says nothing of another
 	for i := range s.drivers {
 		d := &s.drivers[i]
 		if d.cost <= s.effort.index {
 			readable = append(readable, *d)
 			common, cost = common*float64(d.size)/float64(max(s.fleet, 1)), cost+d.cost
-			if d.small(s.effort) {
+			if s.few(d) {
 				few = append(few, *d)
 			}
 		}
@@ -235,15 +233,25 @@ func (s *selection) drive(limit int) *driver {
 			best = d
 		}
 	}
+	if s.counted() {
+		common = float64(s.bound)
+	}
 	switch {
 	case len(few) > 0:
-		return intersect(few)
-	case len(readable) > 1 && cost <= s.effort.index && 2*common <= float64(s.effort.collect):
-		return intersect(readable)
-	case best != nil && (limit < 0 || price(best) <= s.scanCost(limit)):
-		return best
+		best = intersect(few)
+	case len(readable) > 1 && cost <= s.effort.index && common <= float64(s.effort.collect):
+		best = intersect(readable)
 	}
-	return nil
+	if best == nil || limit >= 0 && price(best) > s.scanCost(limit) &&
+		!(s.few(best) && (s.Sort == store.ByLabel || total && !s.counted())) {
+		return nil
+	}
+	return best
+}
+
+// counted reports whether bound is how many devices it selects, but for those whose state is not as shown.
+func (s *selection) counted() bool {
+	return len(s.marks) <= 1 && len(s.found) == 0 && s.Query == "" && len(s.Digest) == 0
 }
 
 // intersect returns what drivers have in common.
@@ -253,9 +261,9 @@ func intersect(drivers []driver) *driver {
 		text := `SELECT * FROM (` + out.String() + `) INTERSECT SELECT * FROM (` + d.String() + `)`
 		out = driver{
 			clause: &clause{[]string{text}, append(slices.Clone(out.args), d.args...)},
-			size:   min(out.size, d.size), cost: out.cost + d.cost, proves: proven{
-				out.proves.class || d.proves.class, out.proves.text || d.proves.text, out.proves.digest || d.proves.digest,
-				max(out.proves.marks, d.proves.marks),
+			size:   min(out.size, d.size), cost: out.cost + d.cost, lookups: max(out.lookups, d.lookups), proves: proven{
+				class: out.proves.class || d.proves.class, text: out.proves.text || d.proves.text,
+				digest: out.proves.digest || d.proves.digest, marks: max(out.proves.marks, d.proves.marks),
 			},
 			together: true,
 		}

@@ -17,6 +17,10 @@ func (t *tx) addEvents(events []store.Event) error {
 	return nil
 }
 
+func scanEvent(rows *sql.Rows, e *store.Event) error {
+	return rows.Scan(&e.Seq, clock{&e.At}, &e.Tenant, &e.Device, &e.Kind, &e.Actor, &e.Detail)
+}
+
 // AddEvent appends.
 func (s *Store) AddEvent(ctx context.Context, e store.Event) error {
 	events, err := store.EventsOf(e.Tenant, []store.Event{e})
@@ -35,16 +39,6 @@ func (s *Store) Events(ctx context.Context, tenant, device string, before int64,
 		query += ` AND device = ?`
 		args = append(args, device)
 	}
-	var out []store.Event
-	err := s.readRows(ctx, "read events", query+` AND seq < ? ORDER BY seq DESC LIMIT ?`,
-		append(args, upTo(before), store.PageSize(limit)), func(rows *sql.Rows) error {
-			var e store.Event
-			err := rows.Scan(&e.Seq, clock{&e.At}, &e.Tenant, &e.Device, &e.Kind, &e.Actor, &e.Detail)
-			out = append(out, e)
-			return err
-		})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
+	return readList(ctx, s, "read events", query+` AND seq < ? ORDER BY seq DESC LIMIT ?`,
+		append(args, upTo(before), store.PageSize(limit)), scanEvent)
 }

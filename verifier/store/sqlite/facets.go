@@ -96,12 +96,9 @@ func (s *Store) Facets(ctx context.Context, tenant string) (store.Facets, error)
 
 // values reads values with how many devices have each.
 func (r *reader) values(into *[]store.ValueCount, query string, args ...any) error {
-	return r.rows(query, args, func(rows *sql.Rows) error {
-		var v store.ValueCount
-		err := rows.Scan(&v.Value, &v.Devices)
-		*into = append(*into, v)
-		return err
-	})
+	return r.rows(query, args, appendTo(into, func(rows *sql.Rows, v *store.ValueCount) error {
+		return rows.Scan(&v.Value, &v.Devices)
+	}))
 }
 
 // labelNames returns the names of labels in ascending order. Each takes one look at the index, however many values it
@@ -112,11 +109,6 @@ func (r *reader) labelNames(tenant string) (out []string, err error) {
 			UNION ALL
 			SELECT (SELECT min(m.name) FROM marks m WHERE m.tenant = ?1 AND m.kind = 'label' AND m.name > names.name)
 			FROM names WHERE names.name IS NOT NULL LIMIT ?2)
-		SELECT name FROM names WHERE name IS NOT NULL`, []any{tenant, store.MaxFacets}, func(rows *sql.Rows) error {
-		var name string
-		err := rows.Scan(&name)
-		out = append(out, name)
-		return err
-	})
+		SELECT name FROM names WHERE name IS NOT NULL`, []any{tenant, store.MaxFacets}, appendTo(&out, scanOne))
 	return out, err
 }

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"database/sql"
-	"errors"
 	"slices"
 
 	"github.com/probity-attest/probity/verifier/result"
@@ -63,11 +61,8 @@ func findingKeys(findings []result.Finding) (out found) {
 func (t *tx) indexFindings(tenant, device string, now found) error {
 	var row, marked int64
 	var before []byte
-	err := t.row(`SELECT d.row, k.keys, coalesce(k.marked, 0) FROM devices d LEFT JOIN finding_keys k ON k.device = d.row
+	err := t.rowOr(store.ErrNotFound, `SELECT d.row, k.keys, coalesce(k.marked, 0) FROM devices d LEFT JOIN finding_keys k ON k.device = d.row
 		WHERE d.tenant = ? AND d.id = ?`, []any{tenant, device}, &row, &before, &marked)
-	if errors.Is(err, sql.ErrNoRows) {
-		return store.ErrNotFound
-	}
 	if err != nil || marked == 1 && bytes.Equal(before, now.keys) {
 		return err
 	}
@@ -109,13 +104,8 @@ func (s *Store) Similar(ctx context.Context, tenant, device string, findings []r
 		if n == 0 {
 			continue
 		}
-		err = s.readRows(ctx, "read similar findings", `SELECT d.id`+others+`ORDER BY f.device LIMIT ?`,
-			append(args, store.SimilarDevices), func(rows *sql.Rows) error {
-				var id string
-				err := rows.Scan(&id)
-				out[i].Devices = append(out[i].Devices, id)
-				return err
-			})
+		out[i].Devices, err = readList(ctx, s, "read similar findings", `SELECT d.id`+others+`ORDER BY f.device LIMIT ?`,
+			append(args, store.SimilarDevices), scanOne[string])
 		if err != nil {
 			return nil, err
 		}

@@ -208,23 +208,17 @@ func (s *Store) Moves(ctx context.Context, tenant string, since time.Time) (out 
 }
 
 // Changes returns devices' changes of state, newest first.
-func (s *Store) Changes(ctx context.Context, tenant string, before int64, limit int) (out []store.Change, err error) {
-	err = s.readRows(ctx, "list changes of state", `SELECT e.seq, e.at, e.device, e.detail,
+func (s *Store) Changes(ctx context.Context, tenant string, before int64, limit int) ([]store.Change, error) {
+	return readList(ctx, s, "list changes of state", `SELECT e.seq, e.at, e.device, e.detail,
 			coalesce(d.label, ''), coalesce(d.vendor, ''), coalesce(d.model, '')
 		FROM events e INDEXED BY events_changes LEFT JOIN devices d ON d.tenant = e.tenant AND d.id = e.device
 		WHERE e.tenant = ? AND e.kind = 'state-changed' AND e.seq < ? ORDER BY e.seq DESC LIMIT ?`,
-		[]any{tenant, upTo(before), store.PageSize(limit)}, func(rows *sql.Rows) error {
-			var c store.Change
+		[]any{tenant, upTo(before), store.PageSize(limit)}, func(rows *sql.Rows, c *store.Change) error {
 			var detail string
 			err := rows.Scan(&c.Seq, clock{&c.At}, &c.Device, &detail, &c.Label, &c.Vendor, &c.Model)
 			c.From, c.To, c.Why = parseChange(detail)
-			out = append(out, c)
 			return err
 		})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // parseChange reads the detail of an event of kind "state-changed": "was -> is", or "was -> is: why". Another text is

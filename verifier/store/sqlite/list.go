@@ -113,12 +113,7 @@ func (s *Store) allDevices(ctx context.Context, f store.Filter, limit int) ([]st
 
 // devices reads devices; from, which is all that follows FROM, is fixed text.
 func (r *reader) devices(from string, args ...any) (out []store.Device, err error) {
-	err = r.rows(`SELECT `+deviceColumns+` FROM `+from, args, func(rows *sql.Rows) error {
-		var d store.Device
-		err := rows.Scan(deviceFields(&d)...)
-		out = append(out, d)
-		return err
-	})
+	err = r.rows(`SELECT `+deviceColumns+` FROM `+from, args, appendTo(&out, scanDevice))
 	return out, err
 }
 
@@ -148,17 +143,7 @@ func (s *Store) Overdue(ctx context.Context, now time.Time, limit int) ([]store.
 
 // scanDevices reads devices; from, which is all that follows FROM, is fixed text.
 func (s *Store) scanDevices(ctx context.Context, from string, args ...any) ([]store.Device, error) {
-	var out []store.Device
-	err := s.readRows(ctx, "list devices", `SELECT `+deviceColumns+` FROM `+from, args, func(rows *sql.Rows) error {
-		var d store.Device
-		err := rows.Scan(deviceFields(&d)...)
-		out = append(out, d)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
+	return readList(ctx, s, "list devices", `SELECT `+deviceColumns+` FROM `+from, args, scanDevice)
 }
 
 // Counts returns how many devices are in each current state; states without devices are absent. An empty tenant counts

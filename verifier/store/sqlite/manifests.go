@@ -60,11 +60,7 @@ func (s *Store) AddManifest(ctx context.Context, m store.Manifest, document []by
 	if err := m.Check(); err != nil {
 		return err
 	}
-	events, err := store.EventsOf(m.Tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "add manifest", func(t *tx) error {
+	return s.writeWithEvents(ctx, "add manifest", m.Tenant, events, func(t *tx) error {
 		row, err := t.manifest(&m)
 		if err != nil {
 			return err
@@ -82,10 +78,7 @@ func (s *Store) AddManifest(ctx context.Context, m store.Manifest, document []by
 				return err
 			}
 		}
-		if err := t.changeManifests(m.Tenant, changes); err != nil {
-			return err
-		}
-		return t.addEvents(events)
+		return t.changeManifests(m.Tenant, changes)
 	})
 }
 
@@ -118,32 +111,21 @@ func (t *tx) manifest(m *store.Manifest) (row int64, err error) {
 
 // ChangeManifests applies changes, all or none.
 func (s *Store) ChangeManifests(ctx context.Context, tenant string, changes []store.ManifestChange, events ...store.Event) error {
-	events, err := store.EventsOf(tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "change manifests", func(t *tx) error {
-		if err := t.changeManifests(tenant, changes); err != nil {
-			return err
-		}
-		return t.addEvents(events)
+	return s.writeWithEvents(ctx, "change manifests", tenant, events, func(t *tx) error {
+		return t.changeManifests(tenant, changes)
 	})
 }
 
 func (t *tx) changeManifests(tenant string, changes []store.ManifestChange) error {
 	for _, c := range changes {
-		n, err := t.exec(`UPDATE manifests SET
+		if err := t.execOr(fmt.Errorf("manifest %s: %w", c.Digest, store.ErrNotFound), `UPDATE manifests SET
 				superseded_by = CASE WHEN ?1 = '' THEN superseded_by ELSE ?1 END,
 				counts_until = CASE WHEN ?2 = 0 THEN counts_until ELSE ?2 END,
 				reason = CASE WHEN ?3 = 0 OR withdrawn <> 0 THEN reason ELSE ?4 END,
 				withdrawn = CASE WHEN ?3 = 0 OR withdrawn <> 0 THEN withdrawn ELSE ?3 END
 			WHERE tenant = ?5 AND digest = ?6`,
-			c.SupersededBy, micros(c.Until), micros(c.Withdrawn), c.Reason, tenant, c.Digest)
-		if err != nil {
+			c.SupersededBy, micros(c.Until), micros(c.Withdrawn), c.Reason, tenant, c.Digest); err != nil {
 			return err
-		}
-		if n == 0 {
-			return fmt.Errorf("manifest %s: %w", c.Digest, store.ErrNotFound)
 		}
 	}
 	return nil

@@ -44,12 +44,7 @@ func findingMarks(findings []result.Finding) (out []findingMark) {
 func (t *tx) markFindings(tenant string, device int64, findings []result.Finding) error {
 	var before []int64
 	err := t.each(`SELECT m.row FROM device_marks d JOIN marks m ON m.row = d.mark
-		WHERE d.device = ? AND m.kind IN ('cluster', 'code', 'finding')`, []any{device}, func(rows *sql.Rows) error {
-		var row int64
-		err := rows.Scan(&row)
-		before = append(before, row)
-		return err
-	})
+		WHERE d.device = ? AND m.kind IN ('cluster', 'code', 'finding')`, []any{device}, appendTo(&before, scanOne))
 	if err != nil {
 		return err
 	}
@@ -106,12 +101,10 @@ func (s *Store) fillMarks(ctx context.Context) error {
 			tenant string
 			found  found
 		}
-		var batch []pending
-		err := s.readRows(ctx, "read findings", `SELECT k.device, d.tenant, (SELECT r.result FROM results r
+		batch, err := readList(ctx, s, "read findings", `SELECT k.device, d.tenant, (SELECT r.result FROM results r
 				WHERE r.device = k.device ORDER BY r.seq DESC LIMIT 1)
 			FROM finding_keys k INDEXED BY finding_keys_unmarked JOIN devices d ON d.row = k.device
-			WHERE k.marked = 0 AND k.device > ? ORDER BY k.device LIMIT ?`, []any{after, fillBatch}, func(rows *sql.Rows) error {
-			var p pending
+			WHERE k.marked = 0 AND k.device > ? ORDER BY k.device LIMIT ?`, []any{after, fillBatch}, func(rows *sql.Rows, p *pending) error {
 			var encoded []byte
 			if err := rows.Scan(&p.row, &p.tenant, &encoded); err != nil {
 				return err
@@ -123,7 +116,6 @@ func (s *Store) fillMarks(ctx context.Context) error {
 				}
 				p.found = findingKeys(r.Findings)
 			}
-			batch = append(batch, p)
 			return nil
 		})
 		if err != nil || len(batch) == 0 {

@@ -285,6 +285,7 @@ func (m million) pages(s *Store) (out []millionPage) {
 		{"label, model and trusted", store.Filter{Labels: map[string]string{"jurisdiction": "J11"}, Model: some.Model, State: result.Trusted}},
 		{"two labels", store.Filter{Labels: map[string]string{"jurisdiction": some.Labels["jurisdiction"], "site": some.Labels["site"]}}},
 		{"finding", store.Filter{Finding: "no-reference"}},
+		{"finding, few", store.Filter{Finding: "flash-changed"}},
 		{"finding, half of all", store.Filter{Finding: "boot-difference"}},
 		{"cluster", store.Filter{Cluster: store.ClusterID(&bad)}},
 		{"cluster and group", store.Filter{Cluster: store.ClusterID(&bad), Group: some.Group}},
@@ -301,30 +302,31 @@ func (m million) pages(s *Store) (out []millionPage) {
 		{"text of 2 characters, many", store.Filter{Query: "io"}},
 		{"start of an id", store.Filter{Query: some.ID[:8]}},
 		{"text and untrusted", store.Filter{Query: "site", State: result.Untrusted}},
+		{"text, one of forty", store.Filter{Query: "-07"}},
+		{"text, one of a hundred", store.Filter{Query: "site001"}},
 		{"text and model", store.Filter{Query: "region19", Model: some.Model}},
 	}
 	for _, one := range filters {
-		f := one.f
-		f.Tenant, f.Now = "t", m.now
 		for _, by := range []store.Sort{store.ByID, store.ByLabel, store.ByState, store.ByLastSeen, store.BySince} {
 			for _, desc := range []bool{false, true} {
-				f.Sort, f.Desc, f.Limit = by, desc, 101
+				f := one.f
+				f.Tenant, f.Now, f.Sort, f.Desc, f.Limit = "t", m.now, by, desc, 101
 				name := fmt.Sprintf("list: %s, by %s", one.name, by)
 				if desc {
 					name += " descending"
 				}
 				out = append(out, millionPage{name, func(ctx context.Context) error {
-					_, err := s.List(ctx, f, 2000)
+					_, err := s.List(ctx, f, 1000)
 					return err
 				}})
 			}
 		}
 	}
 	middle := store.Filter{Tenant: "t", Now: m.now, Limit: 101, After: some.ID}
-	out = append(out, millionPage{"list: all, by id, from the middle", func(ctx context.Context) error { _, err := s.List(ctx, middle, 2000); return err }})
+	out = append(out, millionPage{"list: all, by id, from the middle", func(ctx context.Context) error { _, err := s.List(ctx, middle, 1000); return err }})
 	labelled := middle
 	labelled.Sort, labelled.AfterKey, labelled.State = store.ByLabel, some.Label, result.Untrusted
-	out = append(out, millionPage{"list: untrusted, by label, from the middle", func(ctx context.Context) error { _, err := s.List(ctx, labelled, 2000); return err }})
+	out = append(out, millionPage{"list: untrusted, by label, from the middle", func(ctx context.Context) error { _, err := s.List(ctx, labelled, 1000); return err }})
 	return append(append(out, m.overview(s)...), m.details(s)...)
 }
 

@@ -46,12 +46,7 @@ func (e *entry) compare(other *entry) int {
 
 // entries runs a query for row, key and id.
 func (s *selection) entries(q query) (out []entry, err error) {
-	err = s.rows(q.text, q.args, func(rows *sql.Rows) error {
-		var e entry
-		err := rows.Scan(&e.row, &e.key, &e.id)
-		out = append(out, e)
-		return err
-	})
+	err = s.rows(q.text, q.args, appendTo(&out, func(rows *sql.Rows, e *entry) error { return rows.Scan(&e.row, &e.key, &e.id) }))
 	return out, err
 }
 
@@ -84,7 +79,7 @@ func (s *Store) list(ctx context.Context, f store.Filter, out *store.List, count
 		if sel.none {
 			return nil
 		}
-		if d := sel.drive(limit); d.few(s.effort) {
+		if d := sel.drive(limit, true); sel.few(d) {
 			found, err := sel.collect(d)
 			if err != nil {
 				return err
@@ -171,24 +166,28 @@ func (s *selection) afterKey() any {
 	return int64(0)
 }
 
-// list reads a page in the order of indexes.
+// list reads a page in the order of indexes, part by part: each only as far as the page that there is without it.
 func (s *selection) list(limit int) ([]store.Device, error) {
 	if s.none {
 		return nil, nil
 	}
-	queries, err := s.page(limit)
+	parts, err := s.page(limit)
 	if err != nil {
 		return nil, err
 	}
-	var all []entry
-	for _, q := range queries {
-		some, err := s.entries(q)
+	var page []entry
+	for _, p := range parts {
+		var last *entry
+		if len(page) == limit {
+			last = &page[limit-1]
+		}
+		some, err := s.entries(s.query(p, limit, last))
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, some...)
+		page = s.cut(append(page, some...), limit)
 	}
-	return s.fetch(s.cut(all, limit))
+	return s.fetch(page)
 }
 
 // listByState lists the states one after the other.
@@ -220,92 +219,163 @@ func (s *selection) listByState(limit int) (out []store.Device, err error) {
 	return out, nil
 }
 
-// page returns the queries that together have the entries of a page. Indexes are read in parts within which matches are
-// spread evenly, as far as that is known: by state as shown, or by class.
-func (s *selection) page(limit int) ([]query, error) {
-	if d := s.drive(limit); d != nil {
-		return []query{s.part(byRow, limit, d.proves, d.rows())}, nil
+// part is some of the devices: in the order of an index, unless it is byRow.
+type part struct {
+	from  string
+	extra *clause
+	known proven
+	found *driver // that its devices are among: shorter than to look at the text or digests of many; nil: none
+}
+
+// silence ranks the states of devices of which nothing was heard for long, or ever.
+var silence = map[result.State]int{result.NeverAttested: 2, result.Stale: 1}
+
+// page returns the parts that together have the entries of a page, each once. Matches are spread evenly within a part, as
+// far as that is known: by state as shown, or by class.
+func (s *selection) page(limit int) ([]part, error) {
+	if d := s.drive(limit, false); d != nil {
+		return []part{{from: byRow, extra: d.rows(), known: d.proves}}, nil
 	}
-	var out []query
-	digest, known := s.withDigest()
+	var out []part
+	var known proven
+	beside := func() *clause { return &clause{} }
+	if len(s.states) > 0 && s.late <= s.effort.late {
+		known.states = true // the state is as shown
+		if s.late > 0 {
+			beside = func() *clause { return &clause{[]string{`+d.row NOT IN (` + lateRows + `)`}, s.lateArgs()} }
+		}
+	}
+	found := s.leastFound()
+	add := func(index string, c *clause, known proven) {
+		out = append(out, part{`devices d INDEXED BY ` + index, c.addAll(beside()), known, found})
+	}
+	shown := s.shownStates()
+	inParts := func(index string) {
+		for _, state := range shown {
+			add(index, &clause{[]string{`d.shown = ?`}, []any{state}}, known)
+		}
+	}
 	switch s.Sort {
 	case store.ByLabel:
+		of := known
+		of.class = true
+		if s.sortsClasses() {
+			c := s.asShown()
+			c.add(`d.class IN (SELECT c.row FROM classes c WHERE `+s.class.String()+`)`, s.class.args...)
+			add(`devices_of_class_in_label`, c, of)
+			break
+		}
 		classes, err := s.fewClasses()
 		if err != nil {
 			return nil, err
 		}
 		for _, class := range classes {
-			c := s.asShown().addAll(digest)
+			c := s.asShown()
 			c.add(`d.class = ?`, class)
-			of := proven{class: true, digest: known.digest}
-			out = append(out, s.part(`devices d INDEXED BY devices_of_class_in_label`, limit, of, c))
+			add(`devices_of_class_in_label`, c, of)
 		}
 		if len(classes) == 0 {
-			out = append(out, s.part(`devices d INDEXED BY devices_in_label`, limit, known, s.asShown().addAll(digest)))
+			add(`devices_in_label`, s.asShown(), known)
 		}
-	case store.ByLastSeen, store.BySince:
-		index := `devices d INDEXED BY devices_in_seen`
-		if s.Sort == store.BySince {
-			index = `devices d INDEXED BY devices_in_since`
+	case store.ByLastSeen:
+		if !s.Desc {
+			slices.SortStableFunc(shown, func(a, b result.State) int { return silence[b] - silence[a] })
 		}
-		for _, state := range s.shownStates() {
-			c := &clause{[]string{`d.shown = ?`}, []any{state}}
-			out = append(out, s.part(index, limit, known, c.addAll(digest)))
-		}
+		inParts(`devices_in_seen`)
+	case store.BySince:
+		inParts(`devices_in_since`)
 	default:
-		out = append(out, s.part(s.byID(), limit, known, s.asShown().addAll(digest)))
+		if s.narrow() {
+			inParts(`devices_in_state`)
+		} else {
+			add(s.byID(), &clause{}, known)
+		}
 	}
 	if s.late > 0 && s.late <= s.effort.late {
 		late := &clause{[]string{`d.row IN (` + lateRows + `)`}, s.lateArgs()}
-		out = append(out, s.part(byRow, limit, proven{}, late))
+		out = append(out, part{from: byRow, extra: late})
 	}
 	return out, nil
+}
+
+// leastFound returns the rows found by text or digest, nil: none were looked up.
+func (s *selection) leastFound() *driver {
+	if len(s.found) == 0 {
+		return nil
+	}
+	d := slices.MinFunc(s.found, func(a, b driver) int { return a.size - b.size })
+	return &d
+}
+
+// conditions returns what the devices of a part must be.
+func (p *part) conditions(s *selection) *clause {
+	known, extra := p.known, &clause{}
+	if p.found != nil {
+		extra.add(`+`+p.found.rows().String(), p.found.args...)
+		known.text, known.digest = known.text || p.found.proves.text, known.digest || p.found.proves.digest
+	}
+	return s.conditions(known).addAll(p.extra).addAll(extra)
 }
 
 // byID returns the index that devices are read in the order of ids by: where only a text is looked for, the one that has
 // it.
 func (s *selection) byID() string {
 	if s.Query != "" && s.class == nil && len(s.states) == 0 {
-		return `devices d INDEXED BY devices_by_text`
+		return `devices_by_text`
 	}
-	return `devices d INDEXED BY devices_in_id`
+	return `devices_in_id`
 }
 
-// part returns the query for the first entries of a part of the devices.
-func (s *selection) part(from string, limit int, known proven, extra *clause) query {
+// query returns the query for the first entries of a part, up to and with last, nil: all.
+func (s *selection) query(p part, limit int, last *entry) query {
 	key, than, down := s.key(), ` > `, ``
+	until := ` <= `
 	if s.Desc {
-		than, down = ` < `, ` DESC`
+		than, down, until = ` < `, ` DESC`, ` >= `
 	}
-	c := s.conditions(known)
-	c.addAll(extra)
-	order := `d.id` + down
-	if key == `0` {
-		if s.After != "" {
-			c.add(`d.id`+than+`?`, s.After)
-		}
-	} else {
-		order = key + down + `, ` + order
-		if s.After != "" {
-			c.add(`(`+key+`, d.id)`+than+`(?, ?)`, s.afterKey(), s.After)
-		}
+	if last != nil { // few are left to look at
+		p.found = nil
 	}
-	text := `SELECT d.row, ` + key + `, d.id FROM ` + from + ` WHERE ` + c.String() + ` ORDER BY ` + order + ` LIMIT ?`
+	c := p.conditions(s)
+	order, place, values := `d.id`+down, `d.id`, `?`
+	of := func(key any, id string) []any { return []any{id} }
+	if key != `0` {
+		order, place, values = key+down+`, `+order, `(`+key+`, d.id)`, `(?, ?)`
+		of = func(key any, id string) []any { return []any{key, id} }
+	}
+	if s.After != "" {
+		c.add(place+than+values, of(s.afterKey(), s.After)...)
+	}
+	if last != nil {
+		c.add(place+until+values, of(last.key, last.id)...)
+	}
+	text := `SELECT d.row, ` + key + `, d.id FROM ` + p.from + ` WHERE ` + c.String() + ` ORDER BY ` + order + ` LIMIT ?`
 	return query{text, append(c.args, limit)}
 }
 
-// asShown returns a condition on the state as shown, as far as it tells of the state: late devices are a part of their
-// own.
+// asShown returns the condition that the state as shown is one of shownStates.
 func (s *selection) asShown() *clause {
 	c := &clause{}
-	if len(s.states) > 0 && s.late <= s.effort.late {
-		c.add(`+d.shown IN `+places(len(s.states)), anys(s.states)...)
+	if s.narrow() {
+		shown := s.shownStates()
+		c.add(`+d.shown IN `+places(len(shown)), anys(shown)...)
 	}
 	return c
 }
 
-// shownStates returns the states as shown that selected devices may have, but for late ones if these are a part of their
-// own.
+// narrow reports whether selected devices are in a part of the states that the tenant's devices are in.
+func (s *selection) narrow() bool { return s.within() < s.fleet }
+
+// within returns how many devices are in shownStates.
+func (s *selection) within() (n int) {
+	for _, state := range s.shownStates() {
+		n += s.all[state]
+	}
+	return n
+}
+
+// shownStates returns the states as shown that selected devices may have, that of most first, but for late ones if these
+// are a part of their own.
 func (s *selection) shownStates() (out []result.State) {
 	for _, state := range store.States {
 		wanted := len(s.states) == 0 || s.late > s.effort.late || slices.Contains(s.states, state)
@@ -313,7 +383,14 @@ func (s *selection) shownStates() (out []result.State) {
 			out = append(out, state)
 		}
 	}
+	slices.SortStableFunc(out, func(a, b result.State) int { return s.shown[b] - s.shown[a] })
 	return out
+}
+
+// sortsClasses reports whether the order is by label, which an index has for each class, and nothing else is asked for of
+// so many devices that they can be sorted by it.
+func (s *selection) sortsClasses() bool {
+	return s.Sort == store.ByLabel && s.class != nil && len(s.marks) == 0 && s.counted() && s.mayShow(s.shown) <= s.effort.index
 }
 
 // fewClasses returns the classes that selected devices are of, none if they are many or all.
@@ -327,26 +404,26 @@ func (s *selection) fewClasses() (out []int64, err error) {
 	case len(s.marks) == 0:
 		return nil, nil
 	}
-	err = s.rows(text+` LIMIT ?`, append(args, maxArms+1), func(rows *sql.Rows) error {
-		var class int64
-		err := rows.Scan(&class)
-		out = append(out, class)
-		return err
-	})
+	err = s.rows(text+` LIMIT ?`, append(args, maxArms+1), appendTo(&out, scanOne))
 	if len(out) > maxArms {
 		out = nil
 	}
 	return out, err
 }
 
-// scanCost estimates how many entries of an index are read until so many devices are found, if matches are spread evenly.
+// scanCost estimates what it takes to meet so many devices in the order of an index, in entries of it, if matches are
+// spread evenly: labels are in one index for all states.
 func (s *selection) scanCost(limit int) int {
-	cost := s.fleet
+	met := s.within()
 	if per := s.bound / limit; per > 0 {
-		cost = s.fleet / per
+		met /= per
+	}
+	cost := met
+	if s.Sort == store.ByLabel && met > 0 {
+		cost = int(float64(met) * float64(s.fleet) / float64(s.within()))
 	}
 	if len(s.marks) > 0 || len(s.Digest) > 0 || s.Query != "" || s.late > s.effort.late {
-		cost *= 3
+		cost += met * 2
 	}
 	return cost
 }

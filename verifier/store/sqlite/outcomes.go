@@ -89,24 +89,16 @@ func nonNil(b []byte) []byte {
 // Results returns a device's results, newest first, older than before (0: from the newest). limit is as in
 // store.PageSize. An unknown device has none.
 func (s *Store) Results(ctx context.Context, tenant, device string, before int64, limit int) ([]store.StoredResult, error) {
-	var out []store.StoredResult
-	err := s.readRows(ctx, "read results", `SELECT seq, result, ear FROM results
+	return readList(ctx, s, "read results", `SELECT seq, result, ear FROM results
 		WHERE device = (SELECT row FROM devices WHERE tenant = ? AND id = ?) AND seq < ? ORDER BY seq DESC LIMIT ?`,
-		[]any{tenant, device, upTo(before), store.PageSize(limit)}, func(rows *sql.Rows) error {
-			var r store.StoredResult
+		[]any{tenant, device, upTo(before), store.PageSize(limit)}, func(rows *sql.Rows, r *store.StoredResult) error {
 			var raw sql.RawBytes
-			if err := rows.Scan(&r.Seq, &raw, &r.EAR); err != nil {
-				return err
+			err := rows.Scan(&r.Seq, &raw, &r.EAR)
+			if err == nil {
+				r.Result, err = decodeResult(raw)
 			}
-			var err error
-			r.Result, err = decodeResult(raw)
-			out = append(out, r)
 			return err
 		})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 func upTo(before int64) int64 {

@@ -22,22 +22,15 @@ func (s *Store) Policy(ctx context.Context, tenant string, version int64) (p sto
 }
 
 // Policies returns versions without their documents, newest first.
-func (s *Store) Policies(ctx context.Context, tenant string, before int64, limit int) (out []store.Policy, err error) {
+func (s *Store) Policies(ctx context.Context, tenant string, before int64, limit int) ([]store.Policy, error) {
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	err = s.readRows(ctx, "list policies",
+	return readList(ctx, s, "list policies",
 		`SELECT tenant, version, name, digest, author, created FROM policies WHERE tenant = ? AND version < ?
-			ORDER BY version DESC LIMIT ?`, []any{tenant, before, store.PageSize(limit)}, func(rows *sql.Rows) error {
-			var p store.Policy
-			err := rows.Scan(&p.Tenant, &p.Version, &p.Name, &p.Digest, &p.Author, clock{&p.Created})
-			out = append(out, p)
-			return err
+			ORDER BY version DESC LIMIT ?`, []any{tenant, before, store.PageSize(limit)}, func(rows *sql.Rows, p *store.Policy) error {
+			return rows.Scan(&p.Tenant, &p.Version, &p.Name, &p.Digest, &p.Author, clock{&p.Created})
 		})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // AddPolicy adds the version that follows the newest; another one is store.ErrConflict.
@@ -45,11 +38,7 @@ func (s *Store) AddPolicy(ctx context.Context, p store.Policy, events ...store.E
 	if err := p.Check(); err != nil {
 		return err
 	}
-	events, err := store.EventsOf(p.Tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "add policy", func(t *tx) error {
+	return s.writeWithEvents(ctx, "add policy", p.Tenant, events, func(t *tx) error {
 		var newest int64
 		if err := t.row(`SELECT coalesce(max(version), 0) FROM policies WHERE tenant = ?`, []any{p.Tenant}, &newest); err != nil {
 			return err
@@ -57,11 +46,7 @@ func (s *Store) AddPolicy(ctx context.Context, p store.Policy, events ...store.E
 		if p.Version != newest+1 {
 			return fmt.Errorf("the newest version is %d, so the next is not %d: %w", newest, p.Version, store.ErrConflict)
 		}
-		err := t.exec1(`INSERT INTO policies (tenant, version, name, document, digest, author, created) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		return t.exec1(`INSERT INTO policies (tenant, version, name, document, digest, author, created) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 			p.Tenant, p.Version, p.Name, p.Document, p.Digest, p.Author, micros(p.Created))
-		if err != nil {
-			return err
-		}
-		return t.addEvents(events)
 	})
 }

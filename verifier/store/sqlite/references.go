@@ -10,19 +10,12 @@ import (
 )
 
 // References returns all of a tenant, retired ones included, in ascending name.
-func (s *Store) References(ctx context.Context, tenant string) (out []store.Reference, err error) {
-	err = s.readRows(ctx, "read references",
+func (s *Store) References(ctx context.Context, tenant string) ([]store.Reference, error) {
+	return readList(ctx, s, "read references",
 		`SELECT tenant, name, kind, document, created, retired FROM reference_values WHERE tenant = ? ORDER BY name`,
-		[]any{tenant}, func(rows *sql.Rows) error {
-			var r store.Reference
-			err := rows.Scan(&r.Tenant, &r.Name, &r.Kind, &r.Document, clock{&r.Created}, clock{&r.Retired})
-			out = append(out, r)
-			return err
+		[]any{tenant}, func(rows *sql.Rows, r *store.Reference) error {
+			return rows.Scan(&r.Tenant, &r.Name, &r.Kind, &r.Document, clock{&r.Created}, clock{&r.Retired})
 		})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // AddReference adds one; a name that exists is store.ErrConflict.
@@ -30,20 +23,13 @@ func (s *Store) AddReference(ctx context.Context, r store.Reference, events ...s
 	if err := r.Check(); err != nil {
 		return err
 	}
-	events, err := store.EventsOf(r.Tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "add reference", func(t *tx) error {
+	return s.writeWithEvents(ctx, "add reference", r.Tenant, events, func(t *tx) error {
 		err := t.exec1(`INSERT INTO reference_values (tenant, name, kind, document, created, retired) VALUES (?, ?, ?, ?, ?, ?)`,
 			r.Tenant, r.Name, r.Kind, nonNil(r.Document), micros(r.Created), micros(r.Retired))
 		if constraint(err) {
 			return fmt.Errorf("%q exists already: %w", r.Name, store.ErrConflict)
 		}
-		if err != nil {
-			return err
-		}
-		return t.addEvents(events)
+		return err
 	})
 }
 
@@ -52,19 +38,12 @@ func (s *Store) RetireReference(ctx context.Context, tenant, name string, at tim
 	if at.IsZero() {
 		return fmt.Errorf("%w reference: no time of retirement", store.ErrInvalid)
 	}
-	events, err := store.EventsOf(tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "retire reference", func(t *tx) error {
+	return s.writeWithEvents(ctx, "retire reference", tenant, events, func(t *tx) error {
 		n, err := t.exec(`UPDATE reference_values SET retired = ? WHERE tenant = ? AND name = ? AND retired = 0`, micros(at), tenant, name)
-		if err != nil {
-			return err
+		if err == nil && n == 0 {
+			err = t.whyNotRetired(tenant, name)
 		}
-		if n == 0 {
-			return t.whyNotRetired(tenant, name)
-		}
-		return t.addEvents(events)
+		return err
 	})
 }
 

@@ -12,19 +12,9 @@ import (
 // EventsAfter returns a tenant's events that are newer than after, oldest first. One connection writes, so that events
 // are committed in the order of their Seq.
 func (s *Store) EventsAfter(ctx context.Context, tenant string, after int64, limit int) ([]store.Event, error) {
-	var out []store.Event
-	err := s.readRows(ctx, "read new events", `SELECT seq, at, tenant, device, kind, actor, detail
+	return readList(ctx, s, "read new events", `SELECT seq, at, tenant, device, kind, actor, detail
 		FROM events INDEXED BY events_by_tenant WHERE tenant = ? AND seq > ? ORDER BY seq LIMIT ?`,
-		[]any{tenant, after, store.PageSize(limit)}, func(rows *sql.Rows) error {
-			var e store.Event
-			err := rows.Scan(&e.Seq, clock{&e.At}, &e.Tenant, &e.Device, &e.Kind, &e.Actor, &e.Detail)
-			out = append(out, e)
-			return err
-		})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
+		[]any{tenant, after, store.PageSize(limit)}, scanEvent)
 }
 
 // LastEvent returns the Seq of a tenant's newest event, 0 where there is none.
@@ -84,12 +74,8 @@ func (s *Store) BeginRequest(ctx context.Context, r store.Request) (earlier stor
 // FinishRequest keeps the answer to a request that was begun.
 func (s *Store) FinishRequest(ctx context.Context, tenant, principal string, key [32]byte, answer []byte) error {
 	return s.write(ctx, "finish request", func(t *tx) error {
-		n, err := t.exec(`UPDATE requests SET done = 1, answer = ? WHERE tenant = ? AND principal = ? AND key = ? AND done = 0`,
-			answer, tenant, principal, key[:])
-		if err == nil && n == 0 {
-			err = store.ErrNotFound
-		}
-		return err
+		return t.execOr(store.ErrNotFound, `UPDATE requests SET done = 1, answer = ?
+			WHERE tenant = ? AND principal = ? AND key = ? AND done = 0`, answer, tenant, principal, key[:])
 	})
 }
 

@@ -107,15 +107,9 @@ func (s *Store) holdingDigest(ctx context.Context, h *holders, digest []byte) er
 
 // holdingPlace finds contents by a part of a place's name.
 func (s *Store) holdingPlace(ctx context.Context, h *holders, part string) error {
-	var places []string
-	err := s.readRows(ctx, "search places", `SELECT p.place FROM places_text t JOIN places p ON p.row = t.rowid
+	places, err := readList(ctx, s, "search places", `SELECT p.place FROM places_text t JOIN places p ON p.row = t.rowid
 		WHERE t.places_text MATCH ? AND instr(lower(p.place), lower(?)) LIMIT ?`,
-		[]any{trigrams(strings.ToLower(part)), part, maxPlaces + 1}, func(rows *sql.Rows) error {
-			var place string
-			err := rows.Scan(&place)
-			places = append(places, place)
-			return err
-		})
+		[]any{trigrams(strings.ToLower(part)), part, maxPlaces + 1}, scanOne[string])
 	if err != nil {
 		return err
 	}

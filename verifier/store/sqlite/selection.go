@@ -63,13 +63,15 @@ func (r *reader) rows(query string, args []any, scan func(*sql.Rows) error) erro
 type effort struct {
 	// collect is the most devices that are collected and sorted, without asking whether another way is shorter.
 	collect int
+	// found is the most devices that are looked up by text.
+	found int
 	// index is the most entries of an index that are read to find out which these are.
 	index int
 	// late is the most devices with a state that is not written down yet for which lists make use of written states.
 	late int
 }
 
-var defaultEffort = effort{collect: 10_000, index: 50_000, late: 20_000}
+var defaultEffort = effort{collect: 5_000, found: 30_000, index: 50_000, late: 20_000}
 
 // mark is one that all selected devices have.
 type mark struct {

@@ -216,7 +216,7 @@ func (s *Store) Sightings(ctx context.Context, tenant string, digest []byte, aft
 		err := s.readRows(ctx, "read sightings", `SELECT s.row, d.id, d.label, i.kind, ?, i.content, s.first, s.until
 			FROM seen s INDEXED BY seen_of CROSS JOIN devices d ON d.row = s.device CROSS JOIN indexed i ON i.row = s.indexed
 			WHERE s.indexed = ? AND s.tenant = ? AND s.row > ? AND s.row < ? ORDER BY s.row LIMIT ?`,
-			[]any{x.place, x.row, tenant, after, last, limit}, sightingScanner(&out))
+			[]any{x.place, x.row, tenant, after, last, limit}, appendTo(&out, scanSighting))
 		if err != nil {
 			return nil, err
 		}
@@ -231,23 +231,14 @@ func (s *Store) Sightings(ctx context.Context, tenant string, digest []byte, aft
 }
 
 // SightingsOf returns what a device has now, in the order in which it was first seen.
-func (s *Store) SightingsOf(ctx context.Context, tenant, device string) (out []store.Sighting, err error) {
-	err = s.readRows(ctx, "read sightings", `SELECT s.row, d.id, d.label, i.kind, '', i.content, s.first, s.until
+func (s *Store) SightingsOf(ctx context.Context, tenant, device string) ([]store.Sighting, error) {
+	return readList(ctx, s, "read sightings", `SELECT s.row, d.id, d.label, i.kind, '', i.content, s.first, s.until
 		FROM devices d JOIN seen s ON s.device = d.row JOIN indexed i ON i.row = s.indexed
-		WHERE d.tenant = ? AND d.id = ? AND s.until = 0 ORDER BY s.row`, []any{tenant, device}, sightingScanner(&out))
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
+		WHERE d.tenant = ? AND d.id = ? AND s.until = 0 ORDER BY s.row`, []any{tenant, device}, scanSighting)
 }
 
-func sightingScanner(out *[]store.Sighting) func(*sql.Rows) error {
-	return func(rows *sql.Rows) error {
-		var x store.Sighting
-		err := rows.Scan(&x.Seq, &x.Device, &x.Label, &x.Kind, &x.Place, sum{&x.Content}, clock{&x.First}, clock{&x.Until})
-		*out = append(*out, x)
-		return err
-	}
+func scanSighting(rows *sql.Rows, x *store.Sighting) error {
+	return rows.Scan(&x.Seq, &x.Device, &x.Label, &x.Kind, &x.Place, sum{&x.Content}, clock{&x.First}, clock{&x.Until})
 }
 
 // sum scans a stored SHA-256 digest.

@@ -170,6 +170,20 @@ func (s *Store) write(ctx context.Context, what string, run func(*tx) error) err
 	return nil
 }
 
+// writeWithEvents is write that adds events of the tenant after what run writes.
+func (s *Store) writeWithEvents(ctx context.Context, what, tenant string, events []store.Event, run func(*tx) error) error {
+	events, err := store.EventsOf(tenant, events)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, what, func(t *tx) error {
+		if err := run(t); err != nil {
+			return err
+		}
+		return t.addEvents(events)
+	})
+}
+
 // statement returns query prepared on the pool of readers.
 func (s *Store) statement(ctx context.Context, query string) (*sql.Stmt, error) {
 	s.mu.RLock()
@@ -230,3 +244,26 @@ func (s *Store) readRows(ctx context.Context, what, query string, args []any, sc
 	}
 	return nil
 }
+
+// readList returns a list with an element for each row of query, nil where there is no row.
+func readList[T any](
+	ctx context.Context, s *Store, what, query string, args []any, scan func(*sql.Rows, *T) error,
+) (out []T, err error) {
+	if err := s.readRows(ctx, what, query, args, appendTo(&out, scan)); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// appendTo returns what scans a row into a new element of list.
+func appendTo[T any](list *[]T, scan func(*sql.Rows, *T) error) func(*sql.Rows) error {
+	return func(rows *sql.Rows) error {
+		var x T
+		err := scan(rows, &x)
+		*list = append(*list, x)
+		return err
+	}
+}
+
+// scanOne scans a row of one column.
+func scanOne[T any](rows *sql.Rows, into *T) error { return rows.Scan(into) }

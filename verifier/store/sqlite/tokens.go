@@ -30,18 +30,14 @@ func (s *Store) Token(ctx context.Context, id string) (store.Token, error) {
 	if err := s.readRow(ctx, "read token", `SELECT `+tokenColumns+` FROM tokens WHERE id = ?`, []any{id}, tokenFields(&row, &t)...); err != nil {
 		return store.Token{}, err
 	}
-	return t, s.tokenDevices(ctx, row, &t)
+	err := s.tokenDevices(ctx, row, &t)
+	return t, err
 }
 
 // tokenDevices reads the devices that a token let in, in ascending id.
 func (s *Store) tokenDevices(ctx context.Context, row int64, t *store.Token) error {
 	return s.readRows(ctx, "read token", `SELECT device FROM token_devices WHERE token = ? ORDER BY device`, []any{row},
-		func(rows *sql.Rows) error {
-			var id string
-			err := rows.Scan(&id)
-			t.Devices = append(t.Devices, id)
-			return err
-		})
+		appendTo(&t.Devices, scanOne))
 }
 
 // Tokens lists a tenant's tokens, newest first.
@@ -124,10 +120,6 @@ func (s *Store) UseToken(ctx context.Context, id, device string, now time.Time) 
 // RevokeToken ends a token. Revoking it again is no error.
 func (s *Store) RevokeToken(ctx context.Context, id string) error {
 	return s.write(ctx, "revoke token", func(t *tx) error {
-		n, err := t.exec(`UPDATE tokens SET revoked = 1 WHERE id = ?`, id)
-		if err == nil && n == 0 {
-			err = store.ErrNotFound
-		}
-		return err
+		return t.execOr(store.ErrNotFound, `UPDATE tokens SET revoked = 1 WHERE id = ?`, id)
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/probity-attest/probity/verifier/result"
 	"github.com/probity-attest/probity/verifier/store"
@@ -79,20 +80,30 @@ func (s *selection) countEach(upTo int) (n int, err error) {
 	if upTo > 0 {
 		limit = upTo + 1
 	}
-	d := s.drive(limit)
-	if d.few(s.effort) {
+	d := s.drive(limit, true)
+	if s.few(d) {
 		found, err := s.collect(d)
 		return len(found), err
 	}
 	if len(s.Digest) > 0 && s.Query == "" && s.class == nil && len(s.marks) == 0 && len(s.states) == 0 {
 		return s.countHolders(limit)
 	}
-	from, c := s.byID(), s.conditions(proven{})
-	if d != nil {
-		from, c = byRow, s.conditions(d.proves)
-		c.addAll(d.rows())
+	walk := *s
+	walk.Sort = store.ByID
+	parts, err := walk.page(limit)
+	if err != nil {
+		return 0, err
 	}
-	err = s.row(`SELECT count(*) FROM (SELECT 1 FROM `+from+` WHERE `+c.String()+` LIMIT ?)`, append(c.args, limit), &n)
+	var text []string
+	var args []any
+	for _, p := range parts {
+		c := p.conditions(s)
+		text, args = append(text, `SELECT d.row FROM `+p.from+` WHERE `+c.String()), append(args, c.args...)
+	}
+	if len(text) == 0 {
+		return 0, nil
+	}
+	err = s.row(`SELECT count(*) FROM (`+strings.Join(text, ` UNION ALL `)+` LIMIT ?)`, append(args, limit), &n)
 	return n, err
 }
 

@@ -30,19 +30,12 @@ func listText(of []string) (string, error) {
 }
 
 // VendorKeys returns all keys of a tenant, revoked ones included, in ascending name, then in the order of addition.
-func (s *Store) VendorKeys(ctx context.Context, tenant string) (out []store.VendorKey, err error) {
-	err = s.readRows(ctx, "read vendor keys", `SELECT tenant, id, name, role, public, vendors, models, begins, ends, added, revoked, reason
-		FROM vendor_keys WHERE tenant = ? ORDER BY name, row`, []any{tenant}, func(rows *sql.Rows) error {
-		var k store.VendorKey
-		err := rows.Scan(&k.Tenant, &k.ID, &k.Name, &k.Role, &k.Public, list{&k.Vendors}, list{&k.Models}, clock{&k.From},
+func (s *Store) VendorKeys(ctx context.Context, tenant string) ([]store.VendorKey, error) {
+	return readList(ctx, s, "read vendor keys", `SELECT tenant, id, name, role, public, vendors, models, begins, ends, added, revoked, reason
+		FROM vendor_keys WHERE tenant = ? ORDER BY name, row`, []any{tenant}, func(rows *sql.Rows, k *store.VendorKey) error {
+		return rows.Scan(&k.Tenant, &k.ID, &k.Name, &k.Role, &k.Public, list{&k.Vendors}, list{&k.Models}, clock{&k.From},
 			clock{&k.Until}, clock{&k.Added}, clock{&k.Revoked}, &k.Reason)
-		out = append(out, k)
-		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // AddVendorKey adds one; one that exists is store.ErrConflict.
@@ -50,25 +43,18 @@ func (s *Store) AddVendorKey(ctx context.Context, k store.VendorKey, events ...s
 	if err := k.Check(); err != nil {
 		return err
 	}
-	events, err := store.EventsOf(k.Tenant, events)
-	if err != nil {
-		return err
-	}
 	vendors, models, err := scopeText(&k)
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, "add vendor key", func(t *tx) error {
+	return s.writeWithEvents(ctx, "add vendor key", k.Tenant, events, func(t *tx) error {
 		err := t.exec1(`INSERT INTO vendor_keys (tenant, id, name, role, public, vendors, models, begins, ends, added, revoked, reason)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, k.Tenant, k.ID, k.Name, k.Role, k.Public, vendors, models,
 			micros(k.From), micros(k.Until), micros(k.Added), micros(k.Revoked), k.Reason)
 		if constraint(err) {
 			return fmt.Errorf("key %s exists already: %w", k.ID, store.ErrConflict)
 		}
-		if err != nil {
-			return err
-		}
-		return t.addEvents(events)
+		return err
 	})
 }
 
@@ -85,24 +71,13 @@ func (s *Store) ScopeVendorKey(ctx context.Context, k store.VendorKey, events ..
 	if err := k.Check(); err != nil {
 		return err
 	}
-	events, err := store.EventsOf(k.Tenant, events)
-	if err != nil {
-		return err
-	}
 	vendors, models, err := scopeText(&k)
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, "scope vendor key", func(t *tx) error {
-		n, err := t.exec(`UPDATE vendor_keys SET vendors = ?, models = ?, begins = ?, ends = ? WHERE tenant = ? AND id = ?`,
-			vendors, models, micros(k.From), micros(k.Until), k.Tenant, k.ID)
-		if err == nil && n == 0 {
-			err = store.ErrNotFound
-		}
-		if err != nil {
-			return err
-		}
-		return t.addEvents(events)
+	return s.writeWithEvents(ctx, "scope vendor key", k.Tenant, events, func(t *tx) error {
+		return t.execOr(store.ErrNotFound, `UPDATE vendor_keys SET vendors = ?, models = ?, begins = ?, ends = ?
+			WHERE tenant = ? AND id = ?`, vendors, models, micros(k.From), micros(k.Until), k.Tenant, k.ID)
 	})
 }
 
@@ -111,41 +86,25 @@ func (s *Store) RevokeVendorKey(ctx context.Context, tenant, id string, at time.
 	if at.IsZero() {
 		return fmt.Errorf("%w vendor key: no time of revocation", store.ErrInvalid)
 	}
-	events, err := store.EventsOf(tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "revoke vendor key", func(t *tx) error {
+	return s.writeWithEvents(ctx, "revoke vendor key", tenant, events, func(t *tx) error {
 		var was int64
-		err := t.row(`SELECT revoked FROM vendor_keys WHERE tenant = ? AND id = ?`, []any{tenant, id}, &was)
-		switch {
-		case errors.Is(err, sql.ErrNoRows):
-			return store.ErrNotFound
-		case err != nil:
+		err := t.rowOr(store.ErrNotFound, `SELECT revoked FROM vendor_keys WHERE tenant = ? AND id = ?`, []any{tenant, id}, &was)
+		if err != nil {
 			return err
-		case was != 0 && micros(at) >= was:
+		}
+		if was != 0 && micros(at) >= was {
 			return fmt.Errorf("key %s is revoked already: %w", id, store.ErrConflict)
 		}
-		if err := t.exec1(`UPDATE vendor_keys SET revoked = ?, reason = ? WHERE tenant = ? AND id = ?`, micros(at), reason, tenant, id); err != nil {
-			return err
-		}
-		return t.addEvents(events)
+		return t.exec1(`UPDATE vendor_keys SET revoked = ?, reason = ? WHERE tenant = ? AND id = ?`, micros(at), reason, tenant, id)
 	})
 }
 
 // Denials returns all of a tenant, removed ones included, in the order of addition.
-func (s *Store) Denials(ctx context.Context, tenant string) (out []store.Denial, err error) {
-	err = s.readRows(ctx, "read denials", `SELECT tenant, digest, advisory, note, actor, added, removed FROM denials
-		WHERE tenant = ? ORDER BY added, row`, []any{tenant}, func(rows *sql.Rows) error {
-		var d store.Denial
-		err := rows.Scan(&d.Tenant, &d.Digest, &d.Advisory, &d.Note, &d.Actor, clock{&d.Added}, clock{&d.Removed})
-		out = append(out, d)
-		return err
+func (s *Store) Denials(ctx context.Context, tenant string) ([]store.Denial, error) {
+	return readList(ctx, s, "read denials", `SELECT tenant, digest, advisory, note, actor, added, removed FROM denials
+		WHERE tenant = ? ORDER BY added, row`, []any{tenant}, func(rows *sql.Rows, d *store.Denial) error {
+		return rows.Scan(&d.Tenant, &d.Digest, &d.Advisory, &d.Note, &d.Actor, clock{&d.Added}, clock{&d.Removed})
 	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // AddDenial adds one, in the place of a removed one of the same digest; one that is in force is store.ErrConflict.
@@ -153,22 +112,12 @@ func (s *Store) AddDenial(ctx context.Context, d store.Denial, events ...store.E
 	if err := d.Check(); err != nil {
 		return err
 	}
-	events, err := store.EventsOf(d.Tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "add denial", func(t *tx) error {
-		n, err := t.exec(`INSERT INTO denials (tenant, digest, advisory, note, actor, added, removed) VALUES (?, ?, ?, ?, ?, ?, 0)
+	return s.writeWithEvents(ctx, "add denial", d.Tenant, events, func(t *tx) error {
+		return t.execOr(fmt.Errorf("%x is on the deny-list already: %w", d.Digest, store.ErrConflict),
+			`INSERT INTO denials (tenant, digest, advisory, note, actor, added, removed) VALUES (?, ?, ?, ?, ?, ?, 0)
 			ON CONFLICT DO UPDATE SET advisory = excluded.advisory, note = excluded.note, actor = excluded.actor,
 				added = excluded.added, removed = 0 WHERE removed <> 0`,
 			d.Tenant, d.Digest, d.Advisory, d.Note, d.Actor, micros(d.Added))
-		if err == nil && n == 0 {
-			err = fmt.Errorf("%x is on the deny-list already: %w", d.Digest, store.ErrConflict)
-		}
-		if err != nil {
-			return err
-		}
-		return t.addEvents(events)
 	})
 }
 
@@ -177,19 +126,9 @@ func (s *Store) RemoveDenial(ctx context.Context, tenant string, digest []byte, 
 	if at.IsZero() {
 		return fmt.Errorf("%w denial: no time of removal", store.ErrInvalid)
 	}
-	events, err := store.EventsOf(tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "remove denial", func(t *tx) error {
-		n, err := t.exec(`UPDATE denials SET removed = ? WHERE tenant = ? AND digest = ? AND removed = 0`, micros(at), tenant, digest)
-		if err == nil && n == 0 {
-			err = store.ErrNotFound
-		}
-		if err != nil {
-			return err
-		}
-		return t.addEvents(events)
+	return s.writeWithEvents(ctx, "remove denial", tenant, events, func(t *tx) error {
+		return t.execOr(store.ErrNotFound, `UPDATE denials SET removed = ? WHERE tenant = ? AND digest = ? AND removed = 0`,
+			micros(at), tenant, digest)
 	})
 }
 
@@ -207,15 +146,8 @@ func (s *Store) Choose(ctx context.Context, tenant, name, value string, events .
 	if tenant == "" || name == "" {
 		return fmt.Errorf("%w choice: want tenant and name, got %q and %q", store.ErrInvalid, tenant, name)
 	}
-	events, err := store.EventsOf(tenant, events)
-	if err != nil {
-		return err
-	}
-	return s.write(ctx, "choose", func(t *tx) error {
-		if err := t.exec1(`INSERT INTO choices (tenant, name, value) VALUES (?, ?, ?)
-			ON CONFLICT DO UPDATE SET value = excluded.value`, tenant, name, value); err != nil {
-			return err
-		}
-		return t.addEvents(events)
+	return s.writeWithEvents(ctx, "choose", tenant, events, func(t *tx) error {
+		return t.exec1(`INSERT INTO choices (tenant, name, value) VALUES (?, ?, ?)
+			ON CONFLICT DO UPDATE SET value = excluded.value`, tenant, name, value)
 	})
 }

@@ -215,6 +215,15 @@ func (t *tx) exec1(query string, args ...any) error {
 	return err
 }
 
+// execOr executes a statement that must change a row; otherwise is the error where it changes none.
+func (t *tx) execOr(otherwise error, query string, args ...any) error {
+	n, err := t.exec(query, args...)
+	if err == nil && n == 0 {
+		err = otherwise
+	}
+	return err
+}
+
 // row reads one row; no row is sql.ErrNoRows.
 func (t *tx) row(query string, args []any, into ...any) error {
 	st, err := t.w.statement(query)
@@ -222,4 +231,13 @@ func (t *tx) row(query string, args []any, into ...any) error {
 		return err
 	}
 	return st.QueryRow(args...).Scan(into...)
+}
+
+// rowOr reads one row; otherwise is the error where there is none.
+func (t *tx) rowOr(otherwise error, query string, args []any, into ...any) error {
+	err := t.row(query, args, into...)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = otherwise
+	}
+	return err
 }
