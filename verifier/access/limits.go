@@ -14,6 +14,8 @@ const (
 	maxCertificates = 16
 	maxCookie       = 2048 // of what a browser keeps while its user is at an OpenID provider
 	maxProviders    = 16
+
+	maxProviderAnswer = 1 << 20 // of what an OpenID provider answers
 )
 
 // How long things last.

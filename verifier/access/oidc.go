@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -81,10 +82,41 @@ func newProviders(c *Config) (map[string]*provider, error) {
 		if client.Timeout == 0 {
 			client.Timeout = providerTimeout
 		}
+		if client.Transport == nil {
+			client.Transport = http.DefaultTransport
+		}
+		client.Transport = guarded{client.Transport}
+		client.CheckRedirect = func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse // following it would take the code and our secret along
+		}
 		out[p.ID] = &provider{Provider: p, redirect: base.JoinPath(ReturnPath(p.ID)).String(), client: &client}
 	}
 	return out, nil
 }
+
+// guarded speaks to a provider over TLS only, whatever its discovery document says, and reads answers up to a limit.
+type guarded struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (g guarded) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme != "https" {
+		if r.Body != nil {
+			_ = r.Body.Close()
+		}
+		return nil, errPlain
+	}
+	res, err := g.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	res.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(res.Body, maxProviderAnswer), res.Body}
+	return res, nil
+}
+
+var errPlain = errors.New("it names an address that is not https://")
 
 // Check reports what is wrong with the configuration of a provider. It asks nobody.
 func (p *Provider) Check() error {
@@ -122,8 +154,11 @@ func (p *provider) discover(ctx context.Context, now time.Time) (*oidc.Provider,
 	}
 	// Its keys are fetched later with this context: it must outlive the request.
 	found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.client), p.Issuer)
+	if err == nil && !strings.HasPrefix(found.Endpoint().AuthURL, "https://") {
+		err = errPlain // the browser goes there, and no guard is with it
+	}
 	if err != nil {
-		p.tried, p.err = now, fmt.Errorf("%w: %s: %w", ErrProvider, p.ID, err)
+		p.tried, p.err = now, fmt.Errorf("%w: %s: %s", ErrProvider, p.ID, clip(err.Error()))
 		return nil, p.err
 	}
 	p.found, p.err = found, nil
@@ -193,10 +228,12 @@ func LocalPath(path string) string {
 }
 
 // Return ends what Start began: it returns the account of who comes back, and the path to go on to. The checks, in order,
-// each of which is ErrRefused: the browser has the cookie of a trip to this provider that has not ended; the answer has
-// the trip's state, and where it names an issuer (RFC 9207) the provider's; it has a code; the provider gives an ID token
-// for the code and the trip's verifier; that is signed by the provider, for this verifier, in force, and has the trip's
-// nonce; an account has its subject or the e-mail address that it says is verified; the account is enabled.
+// each of which is ErrRefused unless it says otherwise: the browser has the cookie of a trip to this provider that has not
+// ended; the answer has the trip's state, and where it names an issuer (RFC 9207) the provider's; it has a code; its
+// address has not tried too often (*Throttled); the provider gives an ID token for the code and the trip's verifier; that
+// is signed by the provider, for this verifier, in force, issued to nobody else (azp: OpenID Connect Core 1.0, section
+// 3.1.3.7), and has the trip's nonce; an account has its subject or the e-mail address that it says is verified; the
+// account is enabled.
 func (a *Access) Return(w http.ResponseWriter, r *http.Request, id string) (store.Account, string, error) {
 	http.SetCookie(w, cookie(tripCookie, "", 0))
 	p := a.providers[id]
@@ -214,6 +251,10 @@ func (a *Access) Return(w http.ResponseWriter, r *http.Request, id string) (stor
 	if q.Get("error") != "" || q.Get("code") == "" {
 		return store.Account{}, "", fmt.Errorf("%w: the provider let nobody in: %q", ErrRefused, clip(q.Get("error")))
 	}
+	address, now := neighbourhood(r.RemoteAddr), a.Now()
+	if wait := a.addresses.take(address, now); wait > 0 { // the cookie may be made up, and each code is a question to the provider
+		return store.Account{}, "", &Throttled{wait}
+	}
 	token, err := a.exchange(r.Context(), p, q.Get("code"), t)
 	if err != nil {
 		return store.Account{}, "", err
@@ -222,6 +263,7 @@ func (a *Access) Return(w http.ResponseWriter, r *http.Request, id string) (stor
 	if err != nil {
 		return store.Account{}, "", err
 	}
+	a.addresses.forgive(address, now)
 	return account, LocalPath(t.Next), a.noteSignIn(r.Context(), &account)
 }
 
@@ -251,12 +293,19 @@ func (a *Access) exchange(ctx context.Context, p *provider, code string, t trip)
 		return nil, fmt.Errorf("%w: %s does not take the code: %q", ErrRefused, p.ID, clip(refused.ErrorCode))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrProvider, p.ID, err)
+		return nil, fmt.Errorf("%w: %s: %s", ErrProvider, p.ID, clip(err.Error()))
 	}
 	raw, _ := answer.Extra("id_token").(string)
 	token, err := found.Verifier(&oidc.Config{ClientID: p.ClientID, Now: a.Now}).Verify(ctx, raw)
 	if err != nil {
-		return nil, fmt.Errorf("%w: ID token of %s: %w", ErrRefused, p.ID, err)
+		return nil, fmt.Errorf("%w: ID token of %s: %s", ErrRefused, p.ID, clip(err.Error()))
+	}
+	var claims struct {
+		Party string `json:"azp"`
+	}
+	err = token.Claims(&claims)
+	if err != nil || claims.Party != p.ClientID && (claims.Party != "" || len(token.Audience) > 1) {
+		return nil, fmt.Errorf("%w: ID token of %s: it was issued to %q", ErrRefused, p.ID, clip(claims.Party))
 	}
 	if subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(t.Nonce)) != 1 {
 		return nil, fmt.Errorf("%w: ID token of %s: it is not for this browser", ErrRefused, p.ID)

@@ -32,7 +32,10 @@ type idp struct {
 	codes  map[string]url.Values // parameters with which a code was asked for
 	claims map[string]any        // beside those of every token
 	down   bool
-	signer *ecdsa.PrivateKey // nil: key
+	// document and answer are what is other than usual in the discovery document, and at a path.
+	document map[string]any
+	answer   map[string]http.HandlerFunc
+	signer   *ecdsa.PrivateKey // nil: key
 }
 
 func newIDP(t *testing.T) *idp {
@@ -43,7 +46,16 @@ func newIDP(t *testing.T) *idp {
 	}
 	p := &idp{t: t, key: key, codes: map[string]url.Values{}, claims: map[string]any{}}
 	mux := http.NewServeMux()
-	p.Server = httptest.NewTLSServer(mux)
+	p.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		other := p.answer[r.URL.Path]
+		p.mu.Unlock()
+		if other != nil {
+			other(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
 	t.Cleanup(p.Close)
 	answer := func(w http.ResponseWriter, v any) {
 		w.Header().Set("Content-Type", "application/json")
@@ -56,10 +68,12 @@ func newIDP(t *testing.T) *idp {
 			http.Error(w, "down", http.StatusServiceUnavailable)
 			return
 		}
-		answer(w, map[string]any{
+		document := map[string]any{
 			"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys",
 			"id_token_signing_alg_values_supported": []string{"ES256"},
-		})
+		}
+		maps.Copy(document, p.document)
+		answer(w, document)
 	})
 	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &key.PublicKey, KeyID: "1", Algorithm: "ES256", Use: "sig"}}})
@@ -213,6 +227,9 @@ func TestOIDCRefuses(t *testing.T) {
 		"token of an issuer": claim("iss", "https://other.example"),
 		"token for others":   claim("aud", "other"),
 		"expired token":      claim("exp", 1),
+		"issued to others":   claim("azp", "other"),
+		"odd azp":            claim("azp", []string{"probity"}),
+		"several audiences":  claim("aud", []string{"probity", "other"}),
 		"another's nonce":    claim("nonce", "x"),
 		"no nonce":           claim("nonce", ""),
 		"unknown subject":    claim("sub", "8"),
@@ -248,6 +265,88 @@ func TestOIDCRefuses(t *testing.T) {
 	}
 	if _, _, err := w.back(q, cookies); !errors.Is(err, ErrRefused) {
 		t.Errorf("the same return again = %v, want ErrRefused", err)
+	}
+}
+
+// TestOIDCAudiences: a token for several is good if it was issued to this verifier.
+func TestOIDCAudiences(t *testing.T) {
+	w, p := withIDP(t)
+	w.add(t, Spec{Name: "alice", Subject: p.URL + "#7"})
+	p.claims = map[string]any{"aud": []string{"other", "probity"}, "azp": "probity"}
+	to, cookies := w.start(t, "/")
+	if a, _, err := w.back(p.authorize(t, to), cookies); err != nil || a.Name != "alice" {
+		t.Errorf("Return() = %q, %v", a.Name, err)
+	}
+}
+
+// TestOIDCTransport: the provider is not followed elsewhere, is not spoken to without TLS, and answers within a limit.
+func TestOIDCTransport(t *testing.T) {
+	strange := make(chan string, 16)
+	note := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { strange <- r.URL.Path })
+	plain, other := httptest.NewServer(note), httptest.NewTLSServer(note) // all servers of httptest have the same certificate
+	defer plain.Close()
+	defer other.Close()
+	redirect := func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL+r.URL.Path, http.StatusTemporaryRedirect)
+	}
+	for name, tt := range map[string]struct {
+		document map[string]any // members of the discovery document that are others
+		answer   map[string]http.HandlerFunc
+		starts   bool
+	}{
+		"discovery elsewhere": {answer: map[string]http.HandlerFunc{"/.well-known/openid-configuration": redirect}},
+		"endless discovery":   {document: map[string]any{"x": strings.Repeat("x", maxProviderAnswer)}},
+		"browser without TLS": {document: map[string]any{"authorization_endpoint": plain.URL}},
+		"token elsewhere":     {answer: map[string]http.HandlerFunc{"/token": redirect}, starts: true},
+		"token without TLS":   {document: map[string]any{"token_endpoint": plain.URL + "/token"}, starts: true},
+		"keys elsewhere":      {answer: map[string]http.HandlerFunc{"/keys": redirect}, starts: true},
+		"keys without TLS":    {document: map[string]any{"jwks_uri": plain.URL + "/keys"}, starts: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, p := withIDP(t)
+			w.add(t, Spec{Name: "alice", Subject: p.URL + "#7"})
+			p.document, p.answer = tt.document, tt.answer
+			out := httptest.NewRecorder()
+			to, err := w.Start(out, httptest.NewRequest("GET", StartPath("corp"), nil), "corp", "/")
+			if tt.starts != (err == nil) || err != nil && (!errors.Is(err, ErrProvider) || len(err.Error()) > 500) {
+				t.Fatalf("Start() = %v, want that it works: %t", err, tt.starts)
+			}
+			if tt.starts {
+				if a, _, err := w.back(p.authorize(t, to), out.Result().Cookies()); err == nil {
+					t.Errorf("Return() = %q, want an error", a.Name)
+				}
+			}
+			if len(strange) > 0 {
+				t.Errorf("the verifier asked elsewhere for %s", <-strange)
+			}
+		})
+	}
+}
+
+// TestOIDCAttempts: who makes up the cookie of a trip has the provider asked about codes only so often.
+func TestOIDCAttempts(t *testing.T) {
+	w, p := withIDP(t)
+	w.add(t, Spec{Name: "alice", Subject: p.URL + "#7"})
+	to, cookies := w.start(t, "/")
+	good, guess := p.authorize(t, to), p.authorize(t, to)
+	guess.Set("code", "x")
+	for range 2 * addressBurst {
+		if _, _, err := w.back(p.authorize(t, to), cookies); err != nil {
+			t.Fatalf("a good return among many = %v", err)
+		}
+	}
+	for range addressBurst - 1 { // start was one
+		if _, _, err := w.back(guess, cookies); !errors.Is(err, ErrRefused) {
+			t.Fatalf("Return() of a guess = %v, want ErrRefused", err)
+		}
+	}
+	var throttled *Throttled
+	if _, _, err := w.back(good, cookies); !errors.As(err, &throttled) {
+		t.Errorf("Return() after %d guesses = %v, want a wait", addressBurst, err)
+	}
+	w.now = w.now.Add(addressEvery)
+	if _, _, err := w.back(good, cookies); err != nil {
+		t.Errorf("Return() after %s = %v", addressEvery, err)
 	}
 }
 

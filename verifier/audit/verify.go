@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -33,7 +34,7 @@ type Summary struct {
 // Whole reports whether the export begins with the first entry of the log and leaves nothing out.
 func (s *Summary) Whole() bool { return s.First.Seq == 1 && s.Gaps == 0 }
 
-// Verify reads an export to its end. The checks, for each line: it is an entry, without unknown members; its sequence
+// Verify reads an export to its end. The checks, for each line: it is an entry, without unknown or ambiguous members; its sequence
 // number is higher and its time not earlier than that of the line before; its chain is its Link; what follows on the line
 // before without a gap names the chain of that, and the first entry of a log the zero digest. Errors wrap ErrBroken, or
 // are r's.
@@ -59,6 +60,9 @@ func Verify(r io.Reader) (Summary, error) {
 }
 
 func parse(line []byte) (*Entry, error) {
+	if err := unambiguous(line); err != nil {
+		return nil, err
+	}
 	var e Entry
 	dec := json.NewDecoder(bytes.NewReader(line))
 	dec.DisallowUnknownFields()
@@ -71,9 +75,37 @@ func parse(line []byte) (*Entry, error) {
 	return &e, nil
 }
 
+// unambiguous reports members that other readers may take for other values than Entry does: Go takes the last of two with
+// one name, in whatever case they are.
+func unambiguous(line []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(line))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return errors.New("not an entry")
+	}
+	seen := map[string]bool{}
+	for dec.More() {
+		t, err := dec.Token()
+		if err != nil {
+			return fmt.Errorf("not an entry: %w", err)
+		}
+		name, _ := t.(string)
+		if seen[name] || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz") != "" {
+			return fmt.Errorf("not an entry: it has the member %.64q, or has it twice", name)
+		}
+		seen[name] = true
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return fmt.Errorf("not an entry: %w", err)
+		}
+	}
+	return nil
+}
+
 // follow checks an entry against what came before and counts it.
 func (s *Summary) follow(e *Entry) error {
 	switch {
+	case e.At.Nanosecond()%int(time.Microsecond) != 0:
+		return fmt.Errorf("entry %d was changed: its time is finer than microseconds", e.Seq)
 	case e.Seq < 1 || s.Entries > 0 && e.Seq <= s.Last.Seq:
 		return fmt.Errorf("entry %d after entry %d", e.Seq, s.Last.Seq)
 	case e.At.Before(s.Last.At):

@@ -279,7 +279,7 @@ func TestFreshness(t *testing.T) {
 		len(got.Quote) == 0 || len(got.Sig) == 0 || !bytes.Equal(got.AK, d.AK) || got.Evidence != newest.Result.Evidence {
 		t.Errorf("freshness = %+v", got)
 	}
-	if text := strings.Join(got.Text, "\n"); !strings.Contains(text, "powered for 1h0m") || !strings.Contains(text, "reset 7 times") {
+	if text := strings.Join(got.Text, "\n"); !strings.Contains(text, "powered for 1 h") || !strings.Contains(text, "reset 7 times") {
 		t.Errorf("text = %s", text)
 	}
 }

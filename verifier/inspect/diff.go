@@ -132,7 +132,7 @@ func platformOf(e *Evidence) map[string]string {
 		out["firmware of "+appraise.Printable(f.Class)] = fmt.Sprint(f.Version)
 	}
 	for name, why := range p.Unavailable {
-		out["unreadable "+appraise.Printable(name)] = appraise.Printable(why)
+		out[appraise.Printable(name)+" (not readable)"] = appraise.Printable(why)
 	}
 	for _, d := range p.Devices {
 		out["hardware "+appraise.Printable(d.Bus+" "+d.Address)] = appraise.Printable(d.Name)
@@ -201,7 +201,7 @@ func regionsOf(e *Evidence) map[string]string {
 		var b bytes.Buffer
 		fmt.Fprintf(&b, "sha256:%x, %d bytes at %#x of %s", r.Digest, r.Length, r.Offset, appraise.Printable(r.Source))
 		for _, x := range r.Excluded {
-			fmt.Fprintf(&b, ", without %d at %#x", x.Length, x.Offset)
+			fmt.Fprintf(&b, ", without %d at %#x", x.Length, r.Offset+x.Offset) // both as on the chip
 		}
 		out[name] = clip(b.String(), maxText)
 	}

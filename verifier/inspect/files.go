@@ -115,7 +115,7 @@ func (x *files) entry(e ima.Entry) {
 		f.Digests = append(f.Digests, appraise.Printable(text))
 	}
 	standing, document, expected := x.judge(e, &file)
-	if !known || rank(standing) < rank(f.Standing) {
+	if f.Entries == f.Violations+1 || rank(standing) < rank(f.Standing) { // violations before it say nothing of it
 		f.Standing, f.Reference, f.Expected = standing, document, expected
 	}
 }

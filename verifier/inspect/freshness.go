@@ -21,7 +21,7 @@ func Freshness(e *Evidence, ak []byte) (v1.Freshness, error) {
 	}
 	say := func(format string, args ...any) { out.Text = append(out.Text, fmt.Sprintf(format, args...)) }
 	say("The verifier made a random nonce for this device at %s, and appraised the evidence %s later.",
-		stamp(r.IssuedAt), max(r.At.Sub(r.IssuedAt), 0).Round(time.Millisecond))
+		stamp(r.IssuedAt), words(r.At.Sub(r.IssuedAt)))
 	if len(e.Message.Quote) == 0 {
 		say("The device has no TPM. A key on its disk signed the nonce and everything else that it reported, so that the " +
 			"report is of after this moment, as far as nobody copied the key.")
@@ -35,17 +35,39 @@ func Freshness(e *Evidence, ak []byte) (v1.Freshness, error) {
 			"attestation key that was bound to this device at enrolment: the report is of after this moment, and of this device.")
 		say("By the same signature the TPM was powered for %s, was reset %d times, and resumed %d times since its last reset. "+
 			"Clock and counters have only ever gone forwards, or there is a finding that says so.",
-			time.Duration(min(clock, uint64(1<<43))*uint64(time.Millisecond)).Round(time.Second), r.Resets, r.Restarts)
+			words(time.Duration(min(clock, uint64(1<<43))*uint64(time.Millisecond)).Truncate(time.Second)), r.Resets, r.Restarts)
 	}
 	if r.FlashAge > 0 {
 		say("Digests of flash memory are up to %s older: reading flash takes long, so the device does not read it for every report.",
-			time.Duration(r.FlashAge)*time.Second)
+			words(time.Duration(r.FlashAge)*time.Second))
 	}
 	if bank, err := pcr.ParseAlgorithm(r.Bank); err == nil && !bank.Trusted() {
 		say("The PCR bank is %s, which is broken: the values may have been made to measure.", strings.ToUpper(r.Bank))
 	}
 	say("Without newer evidence the result becomes stale at %s.", stamp(r.StaleAt))
 	return out, nil
+}
+
+// words says how long something took: in milliseconds below a second, then in its two largest units.
+func words(d time.Duration) string {
+	units := []struct {
+		size time.Duration
+		name string
+	}{{24 * time.Hour, "days"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}, {time.Millisecond, "ms"}}
+	d = max(d, 0).Round(time.Millisecond)
+	for i, u := range units {
+		if d < u.size {
+			continue
+		}
+		out := fmt.Sprintf("%d %s", d/u.size, u.name)
+		if i+2 < len(units) {
+			if rest := d % u.size / units[i+1].size; rest > 0 {
+				out += fmt.Sprintf(" %d %s", rest, units[i+1].name)
+			}
+		}
+		return out
+	}
+	return "0 ms"
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }

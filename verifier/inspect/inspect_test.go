@@ -87,6 +87,17 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// TestFileAfterViolation: what is measured after a violation stands as it would without.
+func TestFileAfterViolation(t *testing.T) {
+	e := listed(t, ima.Measurement{Path: "/bin/sh", Algorithm: pcr.SHA256, Violation: true}, measured("/bin/sh", 1))
+	b := baseline(t, bootLog(t))
+	b.Files = append(b.Files, reference.File{Path: []byte("/bin/sh"), Digest: bytes.Repeat([]byte{1}, 32)})
+	got, err := Files(e, basisOf(t, reference.Documents{Baselines: []reference.Baseline{b}}))
+	if err != nil || len(got.Files) != 1 || got.Files[0].Standing != v1.Matched || got.Files[0].Reference != "golden" || got.Files[0].Violations != 1 {
+		t.Errorf("Files() = %+v, %v, want one that matches, with a violation", got.Files, err)
+	}
+}
+
 // TestFlash: regions of several chips in their order, with every status, and what a report says beyond a result.
 func TestFlash(t *testing.T) {
 	sum := strings.Repeat("06", 32)
@@ -246,11 +257,22 @@ func TestDiffBounds(t *testing.T) {
 	}
 }
 
+func TestWords(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0 ms", 84*time.Millisecond + 300*time.Microsecond: "84 ms", 1500 * time.Millisecond: "1 s", 35 * time.Second: "35 s",
+		90 * time.Second: "1 min 30 s", time.Hour: "1 h", 49*time.Hour + 59*time.Minute: "2 days 1 h",
+	} {
+		if got := words(d); got != want {
+			t.Errorf("words(%s) = %q, want %q", d, got, want)
+		}
+	}
+}
+
 // TestFreshnessWords: a device without TPM proves less, and a broken bank nothing.
 func TestFreshnessWords(t *testing.T) {
 	e := &Evidence{Result: &result.Result{At: now, IssuedAt: at(-1), StaleAt: at(9), FlashAge: 60}, Message: proto.Evidence{Signature: []byte{1}}}
 	got, err := Freshness(e, []byte{2})
-	if err != nil || !strings.Contains(strings.Join(got.Text, " "), "has no TPM") || got.Clock != 0 || !strings.Contains(strings.Join(got.Text, " "), "1m0s older") {
+	if err != nil || !strings.Contains(strings.Join(got.Text, " "), "has no TPM") || got.Clock != 0 || !strings.Contains(strings.Join(got.Text, " "), "1 min older") {
 		t.Errorf("Freshness() = %+v, %v", got, err)
 	}
 	e.Result.Bank = "sha1"

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	netmail "net/mail"
 	"strconv"
 	"strings"
 	"time"
@@ -39,18 +40,18 @@ func (n *Notifier) email(ctx context.Context, c *store.AlertChannel, t *target, 
 	default:
 		options = append(options, mail.WithTLSPolicy(mail.TLSMandatory)) // RFC 3207: nobody on the way can leave it out
 	}
-	var conn net.Conn // the client leaves it open where it fails before it sends
-	defer func() {
-		if conn != nil {
-			_ = conn.Close()
-		}
-	}()
-	options = append(options, mail.WithDialContextFunc(func(ctx context.Context, network, address string) (_ net.Conn, err error) {
-		if conn, err = dial(ctx, network, address); err != nil {
-			conn = nil // a nil *tls.Conn is not nil here
+	finish := func() {}
+	defer func() { finish() }()
+	options = append(options, mail.WithDialContextFunc(func(dialing context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(dialing, network, address)
+		if err != nil {
 			return nil, err
 		}
-		_ = conn.SetDeadline(until(ctx))
+		release := bind(ctx, conn) // the client sets the deadline anew before it sends
+		finish = func() {
+			release()
+			_ = conn.Close() // the client leaves it open where it fails before it sends
+		}
 		return conn, nil
 	}))
 	if c.User != "" {
@@ -60,7 +61,11 @@ func (n *Notifier) email(ctx context.Context, c *store.AlertChannel, t *target, 
 	if err != nil {
 		return err
 	}
-	return client.DialAndSendWithContext(ctx, msg)
+	err = client.DialAndSendWithContext(ctx, msg)
+	if msg.IsDelivered() {
+		return nil // how the server ends the session is no reason to send it again
+	}
+	return err
 }
 
 // letter writes the message.
@@ -76,7 +81,7 @@ func letter(c *store.AlertChannel, d *store.Delivery, m *Message) (*mail.Msg, er
 	if status != ended && status != trial {
 		status = string(m.Data.Severity)
 	}
-	msg.Subject(fmt.Sprintf("[probity %s] %s", status, m.Title))
+	msg.Subject(fmt.Sprintf("[probity %s] %s", status, strings.ReplaceAll(m.Title, "=?", "= ?"))) // no encoded word (RFC 2047)
 	msg.SetDateWithValue(m.At)
 	thread := "alert-" + m.Data.ID + "@" + domain(c.From)
 	msg.SetMessageIDWithValue("delivery-" + d.Key + "@" + domain(c.From))
@@ -89,11 +94,11 @@ func letter(c *store.AlertChannel, d *store.Delivery, m *Message) (*mail.Msg, er
 
 // domain returns what follows the @ of an address.
 func domain(address string) string {
-	address = strings.TrimRight(address, "> ")
-	if _, after, ok := strings.Cut(address[strings.LastIndex(address, " ")+1:], "@"); ok && after != "" {
-		return after
+	a, err := netmail.ParseAddress(address)
+	if err != nil {
+		return "localhost"
 	}
-	return "localhost"
+	return a.Address[strings.LastIndexByte(a.Address, '@')+1:]
 }
 
 // text is the message for people.

@@ -23,7 +23,7 @@ import (
 // answerError is an answer of an HTTP receiver that is no success.
 type answerError struct {
 	status int
-	text   string
+	text   string        // as it came: explain makes it safe to show, once it can see all of a secret in it
 	after  time.Duration // that the receiver asks to wait (RFC 9110, section 10.2.3); 0: it does not say
 }
 
@@ -63,7 +63,7 @@ func (n *Notifier) post(req *http.Request) error {
 		return nil
 	}
 	after := retryAfter(res.Header.Get("Retry-After"), n.cfg.Now())
-	return &answerError{res.StatusCode, clip(strings.TrimSpace(string(text)), maxError/2), after}
+	return &answerError{res.StatusCode, strings.TrimSpace(string(text)), after}
 }
 
 // retryAfter reads a Retry-After header: seconds or a date.
@@ -152,7 +152,8 @@ func (n *Notifier) alertmanager(ctx context.Context, c *store.AlertChannel, t *t
 			"summary": m.Title, "description": m.Data.Component + ": " + m.Data.Meaning, "action": m.Data.Action,
 			"devices": strconv.Itoa(m.Data.Devices), "peak": strconv.Itoa(m.Data.Peak),
 		},
-		StartsAt: m.Data.Since, EndsAt: m.At.Add(forgetAfter), GeneratorURL: m.Data.URL,
+		// It lasts from this attempt on: what is sent late must not come as an alert that is over.
+		StartsAt: m.Data.Since, EndsAt: n.cfg.Now().UTC().Add(forgetAfter), GeneratorURL: m.Data.URL,
 	}
 	if m.Data.Cluster != "" {
 		a.Labels["cluster"] = m.Data.Cluster

@@ -1,6 +1,8 @@
 package notify
 
 import (
+	"mime"
+	"net/mail"
 	"strings"
 	"testing"
 	"unicode"
@@ -65,11 +67,11 @@ func TestHostile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var mail strings.Builder
-	if _, err := msg.WriteTo(&mail); err != nil {
+	var letter strings.Builder
+	if _, err := msg.WriteTo(&letter); err != nil {
 		t.Fatal(err)
 	}
-	head, _, _ := strings.Cut(mail.String(), "\r\n\r\n")
+	head, _, _ := strings.Cut(letter.String(), "\r\n\r\n")
 	for _, h := range strings.Split(head, "\r\n") {
 		if strings.HasPrefix(strings.ToLower(h), "bcc") {
 			t.Errorf("the mail has the header %q", h)
@@ -84,6 +86,40 @@ func TestHostile(t *testing.T) {
 	}
 	if strings.Contains(string(body), "<script>") {
 		t.Errorf("the webhook's body has markup: %s", body)
+	}
+}
+
+// TestEncodedWord: what a device calls a thing is not decoded by who reads the mail.
+func TestEncodedWord(t *testing.T) {
+	n := &Notifier{cfg: Config{Verifier: "verifier.test"}}
+	f := unknown("=?utf-8?q?=0AHidden:_=E2=80=AEevil?=")
+	m := n.message(&store.Alert{ID: "a1", Tenant: tenant, Finding: f, State: store.AlertFiring, Devices: 1, Since: epoch}, began, epoch)
+	msg, err := letter(&store.AlertChannel{From: "a@example.net", To: []string{"b@example.net"}}, &store.Delivery{Key: "k1"}, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	if _, err := msg.WriteTo(&text); err != nil {
+		t.Fatal(err)
+	}
+	back, err := mail.ReadMessage(strings.NewReader(text.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject, err := new(mime.WordDecoder).DecodeHeader(back.Header.Get("Subject"))
+	if err != nil || !strings.Contains(subject, "utf-8") || strings.ContainsAny(subject, "\n\u202e") {
+		t.Errorf("subject = %q, %v, want what the device wrote", subject, err)
+	}
+}
+
+func TestDomain(t *testing.T) {
+	for address, want := range map[string]string{
+		"probity@example.net": "example.net", "Probity <probity@example.net>": "example.net", `"a@b"@example.net`: "example.net",
+		`"a b> c"@example.net`: "example.net", "probity@example.net (a@b)": "example.net", "x": "localhost", "": "localhost",
+	} {
+		if got := domain(address); got != want {
+			t.Errorf("domain(%q) = %q, want %q", address, got, want)
+		}
 	}
 }
 
@@ -114,6 +150,16 @@ func TestSyslogLimit(t *testing.T) {
 		if len(got) > limit || !utf8.Valid(got) || strings.HasSuffix(strings.ReplaceAll(string(got), `\\`, ""), `\`) {
 			t.Fatalf("syslogMessage() at %d = %d bytes %q", limit, len(got), got)
 		}
+	}
+}
+
+// TestSyslogVersion: RFC 5424, section 7.2.3, has at most 32 characters for it.
+func TestSyslogVersion(t *testing.T) {
+	n := &Notifier{cfg: Config{Verifier: "v"}}
+	m := n.message(&store.Alert{ID: "a", Finding: unknown("x"), Devices: 1, Since: epoch}, began, epoch)
+	got := string(syslogMessage(m, &store.Delivery{Key: "k"}, strings.Repeat("1", 40), maxSyslog))
+	if want := `swVersion="` + strings.Repeat("1", 29) + `..."]`; !strings.Contains(got, want) {
+		t.Errorf("syslogMessage() = %q, want %q in it", got, want)
 	}
 }
 

@@ -144,6 +144,9 @@ func (n *Notifier) step(ctx context.Context, senders *sync.WaitGroup) (more bool
 	if err := n.send(ctx, senders); err != nil {
 		return false, err
 	}
+	if n.tended.IsZero() {
+		n.tended = now // what waited while the verifier was off is tried before it is given up
+	}
 	if now.Sub(n.tended) >= tendEvery {
 		err = errors.Join(n.cfg.Store.ExpireDeliveries(ctx, now), n.cfg.Store.PruneAlerts(ctx, now.Add(-keepFor)))
 		n.tended = now

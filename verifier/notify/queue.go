@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 
 // send starts to send what is due, each channel by itself: one that hangs holds up no other.
 func (n *Notifier) send(ctx context.Context, senders *sync.WaitGroup) error {
+	sending := n.sending() // asked for first: what these send meanwhile is still among what is due
 	due, err := n.cfg.Store.DueDeliveries(ctx, n.cfg.Now(), sendPage)
 	if err != nil {
 		return err
@@ -33,7 +35,7 @@ func (n *Notifier) send(ctx context.Context, senders *sync.WaitGroup) error {
 		of[key] = append(of[key], d)
 	}
 	for _, key := range order {
-		if !n.claim(key) {
+		if sending[key] || !n.claim(key) {
 			continue
 		}
 		senders.Go(func() {
@@ -44,6 +46,13 @@ func (n *Notifier) send(ctx context.Context, senders *sync.WaitGroup) error {
 		})
 	}
 	return nil
+}
+
+// sending returns the channels that are sending now.
+func (n *Notifier) sending() map[string]bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return maps.Clone(n.busy)
 }
 
 // claim reserves a channel, unless it is sending or too many others are.
@@ -88,7 +97,7 @@ func (n *Notifier) sendAll(ctx context.Context, list []store.Delivery) error {
 // sendOne makes one attempt and records how it went.
 func (n *Notifier) sendOne(ctx context.Context, c *store.AlertChannel, d store.Delivery) (ok bool, err error) {
 	failure := n.attempt(ctx, c, &d)
-	if ctx.Err() != nil {
+	if failure != nil && ctx.Err() != nil {
 		return false, nil // the verifier stops: it is sent when it comes back
 	}
 	d.Attempts++
@@ -105,7 +114,7 @@ func (n *Notifier) sendOne(ctx context.Context, c *store.AlertChannel, d store.D
 		n.cfg.Log.Warn("alert not delivered", "tenant", d.Tenant, "channel", c.Name, "kind", c.Kind, "delivery", d.ID, "attempt", d.Attempts,
 			"given_up", d.State == store.DeliveryDead, "error", d.Error)
 	}
-	err = n.cfg.Store.SettleDelivery(ctx, d)
+	err = n.cfg.Store.SettleDelivery(context.WithoutCancel(ctx), d) // what was sent must not be sent again after a restart
 	if errors.Is(err, store.ErrConflict) {
 		err = nil // it was given up meanwhile, because its channel was removed
 	}
@@ -121,6 +130,9 @@ func (n *Notifier) attempt(ctx context.Context, c *store.AlertChannel, d *store.
 	start := time.Now()
 	defer func() {
 		outcome := "sent"
+		if err != nil && ctx.Err() != nil {
+			err = ctx.Err() // rather than what bind made of it
+		}
 		if err != nil {
 			outcome = "failed"
 			span.SetStatus(codes.Error, explain(err, c.Secret))
@@ -191,7 +203,8 @@ func (n *Notifier) Test(ctx context.Context, c *store.AlertChannel, actor string
 	}
 	d := store.Delivery{
 		Tenant: c.Tenant, Key: "test-" + id, Channel: c.ID, Name: c.Name, Message: body, State: store.DeliveryWaiting, Attempts: 0,
-		Created: now, Next: now.Add(giveUpAfter), Expires: now.Add(giveUpAfter), // the queue leaves it alone
+		// The queue never sends it: should the verifier end now, it is given up before it is due.
+		Created: now, Next: now.Add(keepFor), Expires: now.Add(giveUpAfter),
 	}
 	if d.ID, err = n.cfg.Store.AddDelivery(ctx, d, store.Event{
 		At: now, Kind: "operator", Actor: actor, Detail: fmt.Sprintf("alert channel %q tested", c.Name),

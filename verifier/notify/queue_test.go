@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -123,6 +124,129 @@ func TestOneChannelHangs(t *testing.T) {
 	senders.Wait()
 	r.work()
 	r.sent(4)
+}
+
+// early is a store whose answer of what is due is old before it is used.
+type early struct {
+	store.Store
+	after func() // nil: nothing happens meanwhile
+}
+
+func (s *early) DueDeliveries(ctx context.Context, now time.Time, limit int) ([]store.Delivery, error) {
+	out, err := s.Store.DueDeliveries(ctx, now, limit)
+	if s.after != nil {
+		s.after()
+	}
+	return out, err
+}
+
+// TestSentMeanwhile: what a channel has sent while others were looked for is not sent again.
+func TestSentMeanwhile(t *testing.T) {
+	var s *early
+	r := newRig(t, func(c *Config) {
+		s = &early{Store: c.Store}
+		c.Store = s
+	})
+	hook := newReceiver(t)
+	r.rule("boot", tells(r.channel(KindWebhook, hook.URL)))
+	r.attest([]string{"one"}, unknown("PCR 4"))
+	r.work()
+	r.mu.Lock()
+	r.now = r.now.Add(30 * time.Second)
+	r.mu.Unlock()
+	came, free := make(chan struct{}, 2), make(chan struct{})
+	hook.respond(func(http.ResponseWriter, *http.Request) {
+		came <- struct{}{}
+		<-free
+	})
+	var senders sync.WaitGroup
+	for range 2 {
+		_, err := r.step(t.Context(), &senders)
+		r.must("step", err)
+	}
+	wait(t, came)
+	s.after = func() {
+		close(free)
+		senders.Wait()
+		s.after = nil
+	}
+	r.must("send", r.send(t.Context(), &senders))
+	senders.Wait()
+	if got := hook.take(); len(got) != 1 {
+		t.Errorf("it was sent %d times, want once", len(got))
+	}
+	r.sent(1)
+}
+
+// ending is told when an attempt is over.
+type ending struct{ then func() }
+
+func (e *ending) OnStart(context.Context, trace.ReadWriteSpan) {}
+func (e *ending) OnEnd(trace.ReadOnlySpan)                     { e.then() }
+func (e *ending) Shutdown(context.Context) error               { return nil }
+func (e *ending) ForceFlush(context.Context) error             { return nil }
+
+// TestStopAfterAnswer: what a receiver took is sent, also when the verifier stops at that moment.
+func TestStopAfterAnswer(t *testing.T) {
+	after := &ending{func() {}}
+	r := newRig(t, func(c *Config) { c.Traces = trace.NewTracerProvider(trace.WithSpanProcessor(after)) })
+	hook := newReceiver(t)
+	hook.respond(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+	r.fire(r.channel(KindWebhook, hook.URL))
+	hook.respond(nil)
+	r.mu.Lock()
+	r.now = r.now.Add(10 * time.Second)
+	r.mu.Unlock()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	after.then = stop
+	var senders sync.WaitGroup
+	r.must("send", r.send(ctx, &senders))
+	senders.Wait()
+	r.sent(1)
+}
+
+// TestOffForDays: what waited while the verifier was off is sent when it is back, and counts as sent.
+func TestOffForDays(t *testing.T) {
+	r := newRig(t)
+	hook := newReceiver(t)
+	hook.respond(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+	c := r.channel(KindWebhook, hook.URL)
+	r.fire(c)
+	r.start()
+	hook.take()
+	free := make(chan struct{})
+	hook.respond(func(http.ResponseWriter, *http.Request) { <-free })
+	r.mu.Lock()
+	r.now = r.now.Add(3 * 24 * time.Hour)
+	r.mu.Unlock()
+	var senders sync.WaitGroup
+	_, err := r.step(t.Context(), &senders)
+	r.must("step", err)
+	close(free)
+	senders.Wait()
+	r.work()
+	if got := messages(t, hook.take()); len(got) != 2 || got[0].Type != "alert.firing" || got[1].Type != "alert.repeat" {
+		t.Errorf("told %d times, want that it fires and that it lasts", len(got))
+	}
+	r.sent(2)
+}
+
+// TestSecretIsNotRepeated: not even the beginning of one that the receiver repeats where its answer is cut off.
+func TestSecretIsNotRepeated(t *testing.T) {
+	r := newRig(t)
+	hook := newReceiver(t)
+	c := r.channel(KindWebhook, hook.URL)
+	for pad := 0; pad <= maxError; pad += 5 {
+		hook.respond(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = w.Write([]byte(strings.Repeat("x", pad) + c.Secret))
+		})
+		d, err := r.Test(t.Context(), &c, "alice")
+		if err != nil || !strings.HasPrefix(d.Error, "it answered 403 Forbidden") || len(d.Error) > maxError || strings.Contains(d.Error, c.Secret[:5]) {
+			t.Fatalf("Test() = %q, %v, want no part of the secret", d.Error, err)
+		}
+	}
 }
 
 func TestBackoff(t *testing.T) {

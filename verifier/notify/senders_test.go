@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -152,6 +153,27 @@ func TestAlertmanager(t *testing.T) {
 	}
 }
 
+// TestAlertmanagerIsLate: an alert that could not be delivered for hours does not come as one that is over.
+func TestAlertmanagerIsLate(t *testing.T) {
+	r := newRig(t)
+	am := newReceiver(t)
+	am.respond(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+	r.fire(r.channel(KindAlertmanager, am.URL))
+	am.take()
+	am.respond(nil)
+	r.pass(2 * forgetAfter)
+	got := am.take()
+	for _, g := range got {
+		var list []postableAlert
+		if err := json.Unmarshal(g.body, &list); err != nil || len(list) != 1 || !list[0].EndsAt.After(r.clock()) {
+			t.Errorf("at %s it was told %s, %v, want an alert that lasts", r.clock(), g.body, err)
+		}
+	}
+	if len(got) == 0 {
+		t.Error("it was not told")
+	}
+}
+
 var syslogForm = regexp.MustCompile(`^<130>1 (\S+) verifier\.test probity-verifier - ALERT\.FIRING ` +
 	`\[origin software="probity-verifier" swVersion="1\.2\.3"\] (CEF:0\|.*)$`)
 
@@ -276,6 +298,12 @@ func TestEmail(t *testing.T) {
 		r.fire(r.channel(KindEmail, "smtps://"+s.address, login))
 		check(t, r, s, true, "probity")
 	})
+	t.Run("a server that hangs up once it has the letter", func(t *testing.T) {
+		s, r := newMailServer(t, config, true), newRig(t, withRoots)
+		s.drops = true
+		r.fire(r.channel(KindEmail, "smtps://"+s.address, login))
+		check(t, r, s, true, "probity")
+	})
 	t.Run("without tls because the channel says so", func(t *testing.T) {
 		s, r := newMailServer(t, nil, false), newRig(t)
 		r.fire(r.channel(KindEmail, "smtp://"+s.address+"?tls=none", mailTo))
@@ -299,6 +327,25 @@ func TestEmail(t *testing.T) {
 		s.refuse = "552 5.3.4 too large"
 		return s
 	}, mailTo, "smtp://")
+}
+
+// TestHangingReceivers: whoever says nothing does not hold up a verifier that stops.
+func TestHangingReceivers(t *testing.T) {
+	r := newRig(t)
+	address := listen(t, nil, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+	mailTo := func(c *store.AlertChannel) { c.From, c.To = "a@example.net", []string{"b@example.net"} }
+	for _, c := range []store.AlertChannel{
+		r.channel(KindEmail, "smtp://"+address, mailTo), r.channel(KindEmail, "smtps://"+address, mailTo),
+		r.channel(KindSyslog, "tls://"+address), r.channel(KindWebhook, "http://"+address),
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		start := time.Now()
+		d, err := r.Test(ctx, &c, "alice")
+		cancel()
+		if took := time.Since(start); err != nil || d.State != store.DeliveryDead || took > sendTimeout/2 {
+			t.Errorf("%s: Test() = %+v, %v after %s, want that it fails at once", c.Target, d, err, took)
+		}
+	}
 }
 
 // TestTest: a test is sent once, whatever becomes of it, and is on the list.

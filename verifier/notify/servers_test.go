@@ -114,6 +114,7 @@ type mailServer struct {
 	address string
 	config  *tls.Config // nil: no STARTTLS
 	refuse  string      // answer to DATA instead of taking it
+	drops   bool        // it ends the connection once it has a letter
 	got     chan letterOf
 }
 
@@ -187,6 +188,9 @@ func (s *mailServer) serve(c net.Conn, secure bool) {
 			}
 			s.got <- l
 			say("250 taken")
+			if s.drops {
+				return
+			}
 		case "QUIT":
 			say("221 bye")
 			return

@@ -26,6 +26,8 @@ const (
 	sevWarn  = 4
 	sevNote  = 5
 	sevInfo  = 6
+
+	maxVersion = 32 // of origin's swVersion (section 7.2.3)
 )
 
 // syslog sends the alert as one RFC 5424 message whose text is CEF. Over TCP and TLS it is counted in octets (RFC 6587,
@@ -42,7 +44,7 @@ func (n *Notifier) syslog(ctx context.Context, t *target, d *store.Delivery, m *
 		return err
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(until(ctx))
+	defer bind(ctx, conn)()
 	if network == "udp" {
 		_, err := conn.Write(line)
 		return err
@@ -76,6 +78,7 @@ func farewell(conn net.Conn) error {
 }
 
 // syslogMessage returns an RFC 5424 message of at most limit bytes. Its structured data are IANA's origin (section 7.2).
+// Its text is MSG-ANY (section 6.4), without a byte order mark: collectors know CEF by its first letters.
 func syslogMessage(m *Message, d *store.Delivery, version string, limit int) []byte {
 	severity := map[result.Severity]int{result.Critical: sevCrit, result.Warn: sevWarn}[m.Data.Severity]
 	switch {
@@ -86,7 +89,7 @@ func syslogMessage(m *Message, d *store.Delivery, version string, limit int) []b
 	}
 	head := fmt.Sprintf(`<%d>1 %s %s probity-verifier - %s [origin software="probity-verifier" swVersion="%s"] `,
 		facility*8+severity, m.At.UTC().Format("2006-01-02T15:04:05.000000Z"), header(m.Data.Verifier, 255),
-		header(strings.ToUpper(m.Type), 32), parameter(version))
+		header(strings.ToUpper(m.Type), 32), parameter(clip(version, maxVersion)))
 	text := cef(m, d, version)
 	if len(head)+len(text) > limit {
 		text = text[:limit-len(head)]

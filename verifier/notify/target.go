@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/probity-attest/probity/verifier/store"
 )
@@ -192,10 +191,8 @@ func (n *Notifier) dialer() *net.Dialer {
 	}
 }
 
-// until returns how long ctx has, for connections whose deadlines it does not set.
-func until(ctx context.Context) time.Time {
-	if t, ok := ctx.Deadline(); ok {
-		return t
-	}
-	return time.Now().Add(sendTimeout)
+// bind makes a connection end with ctx, whatever deadlines are set on it, until release is called.
+func bind(ctx context.Context, conn net.Conn) (release func()) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	return func() { stop() }
 }

@@ -27,4 +27,4 @@ const (
 )
 
 // soon is how long before its end a waiver is told to expire.
-const soon = 14 * 24 * time.Hour
+const soon = 30 * 24 * time.Hour

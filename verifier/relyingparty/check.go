@@ -3,10 +3,13 @@ package relyingparty
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/probity-attest/probity/verifier/result"
 )
@@ -22,10 +25,14 @@ import (
 //  7. identity level
 //
 // device is the full id, 64 hexadecimal digits, as it is the CN of the device's certificate: take it from a connection
-// that the device authenticated, never from the EAR. A result that is authentic comes with the error too, for logs.
+// that the device authenticated, never from the EAR. A result that is authentic comes with the error too, for logs, unless
+// it has expired.
 func (c *Checker) Check(ear, device string) (result.Result, error) {
 	now := c.cfg.Now()
 	r, err := c.verify(ear, now)
+	if errors.Is(err, jwt.ErrTokenExpired) { // the signature is checked first
+		return result.Result{}, fmt.Errorf("relying party: %w: %w", ErrTooOld, err)
+	}
 	if err != nil {
 		return result.Result{}, fmt.Errorf("relying party: %w: %w", ErrInvalid, err)
 	}
@@ -64,7 +71,7 @@ func (c *Checker) verify(ear string, now time.Time) (result.Result, error) {
 // judge says what is wrong with an authentic result.
 func (c *Checker) judge(r *result.Result, device string, now time.Time) error {
 	if device == "" || r.Device != device || c.cfg.Tenant != "" && r.Tenant != c.cfg.Tenant {
-		return fmt.Errorf("%w: it is of %s/%s, want %s/%s", ErrDevice, r.Tenant, r.Device, c.cfg.Tenant, device)
+		return fmt.Errorf("%w: it is of %s/%s, want %s/%.64q", ErrDevice, r.Tenant, r.Device, c.cfg.Tenant, device)
 	}
 	if !now.Before(r.StaleAt) {
 		return fmt.Errorf("%w: it was stale at %s", ErrTooOld, r.StaleAt.Format(time.RFC3339))

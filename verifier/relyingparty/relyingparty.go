@@ -31,7 +31,7 @@ const (
 )
 
 // Errors on which callers branch. ErrInvalid says that the text is no result of this verifier: it may be forged. The
-// others say what is wrong with one that is authentic; of them Check returns the result too.
+// others say what is wrong with one that is authentic; of them Check returns the result too, unless it has expired.
 var (
 	ErrInvalid  = errors.New("not an authentic result")
 	ErrDevice   = errors.New("the result is of another device")

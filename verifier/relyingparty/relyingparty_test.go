@@ -86,6 +86,7 @@ func TestCheck(t *testing.T) {
 		cfg    relyingparty.Config
 		change func(*result.Result)
 		want   error
+		bare   bool // there is no result with the error
 	}{
 		"trusted":                   {},
 		"of the tenant":             {cfg: relyingparty.Config{Tenant: "acme"}},
@@ -100,7 +101,7 @@ func TestCheck(t *testing.T) {
 		"trusted with a bad part":   {change: func(r *result.Result) { r.Submods[result.Boot] = warned }, want: relyingparty.ErrTier},
 		"the same, allowed":         {cfg: relyingparty.Config{Tier: relyingparty.Warning}, change: func(r *result.Result) { r.Submods[result.Boot] = warned }},
 		"a contraindicated part":    {cfg: relyingparty.Config{Tier: relyingparty.Warning}, change: func(r *result.Result) { r.Submods[result.Boot] = result.Vector{Hardware: 97} }, want: relyingparty.ErrTier},
-		"expired":                   {change: func(r *result.Result) { r.StaleAt = now }, want: relyingparty.ErrInvalid},
+		"expired":                   {change: func(r *result.Result) { r.StaleAt = now }, want: relyingparty.ErrTooOld, bare: true},
 		"of the future":             {change: func(r *result.Result) { r.At = now.Add(2 * time.Minute) }, want: relyingparty.ErrTooOld},
 		"of a clock slightly ahead": {change: func(r *result.Result) { r.At = now.Add(30 * time.Second) }},
 		"nonce young enough":        {cfg: relyingparty.Config{MaxAge: 2 * time.Minute}},
@@ -122,8 +123,10 @@ func TestCheck(t *testing.T) {
 			if !errors.Is(err, test.want) {
 				t.Fatalf("Check() = %v, want %v", err, test.want)
 			}
-			authentic := !errors.Is(test.want, relyingparty.ErrInvalid)
-			if authentic && got.Device != r.Device || !authentic && got.Device != "" {
+			if errors.Is(err, relyingparty.ErrInvalid) {
+				t.Errorf("Check() = %v, as if it might be forged", err)
+			}
+			if (got.Device == "") != test.bare || got.Device != "" && got.Device != r.Device {
 				t.Errorf("Check() gives the result of %q with error %v", got.Device, err)
 			}
 		})
@@ -140,6 +143,9 @@ func TestCheckRefusesForgeries(t *testing.T) {
 		return base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + parts[1] + "."
 	}
 	id, _ := result.KeyID(&key.PublicKey)
+	old := good()
+	old.StaleAt = now
+	expired := strings.Split(sign(t, key, old), ".")
 	untrusted := good()
 	untrusted.State = result.Untrusted
 	symmetric := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": device, "exp": now.Add(time.Hour).Unix()})
@@ -157,6 +163,7 @@ func TestCheckRefusesForgeries(t *testing.T) {
 		"symmetric":         mac,
 		"without signature": parts[0] + "." + parts[1] + ".",
 		"another's content": parts[0] + "." + strings.Split(sign(t, other, untrusted), ".")[1] + "." + parts[2],
+		"expired, unsigned": expired[0] + "." + expired[1] + "." + parts[2],
 		"four parts":        ear + ".x",
 		"giant":             ear + strings.Repeat("A", 5<<20),
 		"giant header":      strings.Repeat("A", 2000) + "." + parts[1] + "." + parts[2],
