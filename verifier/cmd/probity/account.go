@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strings"
 
@@ -32,15 +31,9 @@ func (a *app) accountList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List accounts", Args: need(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			var list v1.Accounts
-			if err := c.call(cmd.Context(), http.MethodGet, "/v1/accounts", nil, nil, &list); err != nil {
-				return err
-			}
-			return a.print(list, func(w io.Writer) error { return a.writeAccounts(w, list.Accounts) })
+			return show(a, cmd, "/v1/accounts", nil, func(w io.Writer, list *v1.Accounts) error {
+				return a.writeAccounts(w, list.Accounts)
+			})
 		},
 	}
 }
@@ -151,7 +144,7 @@ func (f *accountFlags) keyDigests(a *app) ([]string, error) {
 		}
 		digest, err := certificateDigest(b)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c, err)
+			return nil, fmt.Errorf("%s: %w", shownName(c), err)
 		}
 		out = append(out, digest)
 	}

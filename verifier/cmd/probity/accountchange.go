@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 
@@ -75,11 +74,8 @@ func (a *app) accountSet() *cobra.Command {
 	}
 	flags.register(cmd)
 	cmd.Flags().BoolVar(&disable, "disable", false, "let it sign in no more")
-	cmd.Flags().BoolVar(&enable, "enable", false, "let it sign in again")
+	enableFlag(cmd, &enable, &disable, "let it sign in again")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if disable && enable {
-			return usagef(cmd, "give --disable or --enable, not both")
-		}
 		if err := flags.check(cmd); err != nil {
 			return err
 		}
@@ -96,7 +92,7 @@ func (a *app) accountSet() *cobra.Command {
 		}
 		var out v1.Account
 		if err := c.call(cmd.Context(), http.MethodPatch, accountPath(args[0]), nil, in, &out); err != nil {
-			return noAccount(args[0], err)
+			return missing(err, "account", args[0], "account list")
 		}
 		a.say("changed account %s", out.Name)
 		return a.print(out, func(w io.Writer) error { return a.writeAccounts(w, []v1.Account{out}) })
@@ -136,13 +132,6 @@ func (a *app) accountPatch(cmd *cobra.Command, flags *accountFlags, disable, ena
 	return in, nil
 }
 
-func noAccount(name string, err error) error {
-	if isMissing(err) {
-		return fmt.Errorf("account %q: %w; see \"probity account list\"", name, err)
-	}
-	return err
-}
-
 func (a *app) accountRemove() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
@@ -151,18 +140,8 @@ func (a *app) accountRemove() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := a.consent(yes, "remove account %s?", args[0]); err != nil {
-			return err
-		}
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		if err := c.call(cmd.Context(), http.MethodDelete, accountPath(args[0]), nil, nil, nil); err != nil {
-			return noAccount(args[0], err)
-		}
-		a.say("removed account %s", args[0])
-		return nil
+		err := a.remove(cmd.Context(), yes, accountPath(args[0]), "account "+args[0])
+		return missing(err, "account", args[0], "account list")
 	}
 	return cmd
 }
@@ -187,7 +166,7 @@ func (a *app) accountPassword() *cobra.Command {
 		}
 		var out v1.Account
 		if err := c.call(cmd.Context(), http.MethodPatch, accountPath(args[0]), nil, v1.AccountPatch{Password: &password}, &out); err != nil {
-			return noAccount(args[0], err)
+			return missing(err, "account", args[0], "account list")
 		}
 		a.say("account %s has a new password", out.Name)
 		return nil

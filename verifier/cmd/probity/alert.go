@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -34,22 +35,15 @@ func (a *app) alertList() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{Use: "list", Short: "List alerts, newest first", Args: need()}
 	cmd.Flags().StringVar(&state, "state", "", "only those that are gathering, firing, acknowledged or resolved")
-	cmd.Flags().IntVar(&limit, "limit", 50, "most alerts to list")
+	limitFlag(cmd, &limit, 50, "most alerts to list")
 	_ = cmd.RegisterFlagCompletionFunc("state", fixed("gathering", "firing", "acknowledged", "resolved"))
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if limit < 1 {
-			return usagef(cmd, "--limit %d: want at least 1", limit)
-		}
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, _ []string) error {
 		all, err := c.alerts(cmd.Context(), state, limit)
 		if err != nil {
 			return err
 		}
 		return a.print(all, func(w io.Writer) error { return a.writeAlerts(w, all.Alerts) })
-	}
+	})
 	return cmd
 }
 
@@ -60,15 +54,10 @@ func (c *client) alerts(ctx context.Context, state string, limit int) (v1.Alerts
 	if state != "" {
 		query.Set("state", state)
 	}
-	err := pages(limit, func(want int) (int, bool, error) {
-		query.Set("limit", strconv.Itoa(want))
-		var page v1.Alerts
-		if err := c.call(ctx, http.MethodGet, "/v1/alerts", query, nil, &page); err != nil {
-			return 0, false, err
-		}
+	err := collect(ctx, c, "/v1/alerts", query, limit, func(page *v1.Alerts) (int, bool) {
 		all.Alerts, all.Next = append(all.Alerts, page.Alerts...), page.Next
 		query.Set("before", page.Next)
-		return len(page.Alerts), page.Next != "", nil
+		return len(page.Alerts), page.Next != ""
 	})
 	return all, err
 }
@@ -100,27 +89,12 @@ func (a *app) alertShow() *cobra.Command {
 		Use: "show ALERT", Short: "Show an alert and some of its devices", Args: need("ALERT"),
 		ValidArgsFunction: first(a.completeAlerts),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			var one v1.Alert
-			if err := c.call(cmd.Context(), http.MethodGet, alertPath(args[0]), nil, nil, &one); err != nil {
-				return noAlert(args[0], err)
-			}
-			return a.print(one, func(w io.Writer) error { return a.writeAlert(w, &one) })
+			return missing(show(a, cmd, alertPath(args[0]), nil, a.writeAlert), "alert", args[0], "alert list")
 		},
 	}
 }
 
 func alertPath(id string) string { return "/v1/alerts/" + url.PathEscape(id) }
-
-func noAlert(id string, err error) error {
-	if isMissing(err) {
-		return fmt.Errorf("alert %q: %w; see \"probity alert list\"", id, err)
-	}
-	return err
-}
 
 func (a *app) writeAlert(w io.Writer, one *v1.Alert) error {
 	sample := make([]string, len(one.Sample))
@@ -164,18 +138,14 @@ func (a *app) alertAck() *cobra.Command {
 	return &cobra.Command{
 		Use: "ack ALERT", Short: "Say that somebody deals with an alert: it is not told again while it lasts", Args: need("ALERT"),
 		ValidArgsFunction: first(a.completeAlerts),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
+		RunE: a.asks(func(cmd *cobra.Command, c *client, args []string) error {
 			path := alertPath(args[0]) + "/acknowledge"
 			if err := c.call(cmd.Context(), http.MethodPost, path, nil, nil, nil); err != nil {
-				return noAlert(args[0], err)
+				return missing(err, "alert", args[0], "alert list")
 			}
 			a.say("acknowledged alert %s", args[0])
 			return nil
-		},
+		}),
 	}
 }
 
@@ -200,36 +170,24 @@ func (a *app) deliveryList() *cobra.Command {
 		Use: "list", Short: "List deliveries, newest first; dead ones were given up: see \"alert delivery retry\"", Args: need(),
 	}
 	cmd.Flags().StringVar(&state, "state", "", "only those that are waiting, sent or dead")
-	cmd.Flags().IntVar(&limit, "limit", 50, "most deliveries to list")
+	limitFlag(cmd, &limit, 50, "most deliveries to list")
 	_ = cmd.RegisterFlagCompletionFunc("state", fixed("waiting", "sent", "dead"))
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if limit < 1 {
-			return usagef(cmd, "--limit %d: want at least 1", limit)
-		}
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, _ []string) error {
 		all := v1.Deliveries{Deliveries: []v1.Delivery{}}
 		query := url.Values{}
 		if state != "" {
 			query.Set("state", state)
 		}
-		err = pages(limit, func(want int) (int, bool, error) {
-			query.Set("limit", strconv.Itoa(want))
-			var page v1.Deliveries
-			if err := c.call(cmd.Context(), http.MethodGet, "/v1/deliveries", query, nil, &page); err != nil {
-				return 0, false, err
-			}
+		err := collect(cmd.Context(), c, "/v1/deliveries", query, limit, func(page *v1.Deliveries) (int, bool) {
 			all.Deliveries, all.Next = append(all.Deliveries, page.Deliveries...), page.Next
 			query.Set("before", strconv.FormatInt(page.Next, 10))
-			return len(page.Deliveries), page.Next != 0, nil
+			return len(page.Deliveries), page.Next != 0
 		})
 		if err != nil {
 			return err
 		}
 		return a.print(all, func(w io.Writer) error { return a.writeDeliveries(w, all.Deliveries) })
-	}
+	})
 	return cmd
 }
 
@@ -256,22 +214,33 @@ func (a *app) writeDeliveries(w io.Writer, list []v1.Delivery) error {
 func (a *app) deliveryRetry() *cobra.Command {
 	return &cobra.Command{
 		Use: "retry DELIVERY", Short: "Send a delivery again that was given up", Args: need("DELIVERY"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
+		RunE: a.asks(func(cmd *cobra.Command, c *client, args []string) error {
 			path := "/v1/deliveries/" + url.PathEscape(args[0]) + "/retry"
 			if err := c.call(cmd.Context(), http.MethodPost, path, nil, nil, nil); err != nil {
-				if isMissing(err) {
-					return fmt.Errorf("delivery %q: %w; see \"probity alert delivery list\"", args[0], err)
-				}
-				return err
+				return missing(err, "delivery", args[0], "alert delivery list")
 			}
 			a.say("delivery %s is sent again", args[0])
 			return nil
-		},
+		}),
 	}
+}
+
+// find returns the channel or rule with an id, or else the first with a name. what is "channel" or "rule".
+func find[T any](list []T, what, wanted string, names func(T) (id, name string)) (found T, err error) {
+	named := false
+	for _, one := range list {
+		id, name := names(one)
+		if id == wanted {
+			return one, nil
+		}
+		if name == wanted && !named {
+			found, named = one, true
+		}
+	}
+	if !named {
+		err = fmt.Errorf("there is no %s %q: see \"probity alert %s list\"", what, wanted, what)
+	}
+	return found, err
 }
 
 // ruleWords says in words what a rule selects.
@@ -282,10 +251,7 @@ func ruleWords(r *v1.AlertRule) string {
 			parts = append(parts, what+" "+strings.Join(list, ", "))
 		}
 	}
-	severity := r.Severity
-	if severity == "" {
-		severity = result.Warn
-	}
+	severity := cmp.Or(r.Severity, result.Warn)
 	if len(r.Codes) == 0 && len(r.States) == 0 {
 		parts = append(parts, "any finding of severity "+string(severity)+" or more")
 	}

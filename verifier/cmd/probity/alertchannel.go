@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -25,29 +26,20 @@ func (a *app) channelCommand() *cobra.Command {
 		a.writes(a.channelTest()))
 }
 
-func (c *client) channels(ctx context.Context) (list v1.AlertChannels, err error) {
-	return list, c.call(ctx, http.MethodGet, channelsPath, nil, nil, &list)
-}
+func channelPath(id string) string { return channelsPath + "/" + url.PathEscape(id) }
 
 // channel returns the channel with an id or name.
 func (c *client) channel(ctx context.Context, name string) (v1.AlertChannel, error) {
-	list, err := c.channels(ctx)
+	list, err := fetch[v1.AlertChannels](ctx, c, channelsPath, nil)
 	if err != nil {
 		return v1.AlertChannel{}, err
 	}
-	i := slices.IndexFunc(list.Channels, func(r v1.AlertChannel) bool { return r.ID == name })
-	if i < 0 {
-		i = slices.IndexFunc(list.Channels, func(r v1.AlertChannel) bool { return r.Name == name })
-	}
-	if i < 0 {
-		return v1.AlertChannel{}, fmt.Errorf("there is no channel %q: see \"probity alert channel list\"", name)
-	}
-	return list.Channels[i], nil
+	return find(list.Channels, "channel", name, func(one v1.AlertChannel) (id, name string) { return one.ID, one.Name })
 }
 
 // channelNames returns the names of all channels by id.
 func (c *client) channelNames(ctx context.Context) (map[string]string, error) {
-	list, err := c.channels(ctx)
+	list, err := fetch[v1.AlertChannels](ctx, c, channelsPath, nil)
 	out := map[string]string{}
 	for _, one := range list.Channels {
 		out[one.ID] = one.Name
@@ -58,12 +50,8 @@ func (c *client) channelNames(ctx context.Context) (map[string]string, error) {
 func (a *app) channelList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List channels and whether they work", Args: need(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			list, err := c.channels(cmd.Context())
+		RunE: a.asks(func(cmd *cobra.Command, c *client, _ []string) error {
+			list, err := fetch[v1.AlertChannels](cmd.Context(), c, channelsPath, nil)
 			if err != nil {
 				return err
 			}
@@ -71,7 +59,7 @@ func (a *app) channelList() *cobra.Command {
 				a.say("there are no channels: see \"probity alert channel add --help\"")
 			}
 			return a.print(list, func(w io.Writer) error { return a.writeChannels(w, list.Channels) })
-		},
+		}),
 	}
 }
 
@@ -204,16 +192,9 @@ func (a *app) channelSet() *cobra.Command {
 		ValidArgsFunction: first(a.completeChannels),
 	}
 	flags.register(cmd)
-	cmd.Flags().BoolVar(&flags.enable, "enable", false, "send again")
+	enableFlag(cmd, &flags.enable, &flags.disable, "send again")
 	cmd.Flags().StringVar(&name, "name", "", "give it this name")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if flags.disable && flags.enable {
-			return usagef(cmd, "give --disable or --enable, not both")
-		}
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, args []string) error {
 		one, err := c.channel(cmd.Context(), args[0])
 		if err != nil {
 			return err
@@ -224,8 +205,8 @@ func (a *app) channelSet() *cobra.Command {
 		if err := flags.apply(a, cmd, &one); err != nil {
 			return err
 		}
-		return a.saveChannel(cmd.Context(), http.MethodPut, channelsPath+"/"+url.PathEscape(one.ID), one, "changed")
-	}
+		return a.saveChannel(cmd.Context(), http.MethodPut, channelPath(one.ID), one, "changed")
+	})
 	return cmd
 }
 
@@ -236,24 +217,13 @@ func (a *app) channelRemove() *cobra.Command {
 		ValidArgsFunction: first(a.completeChannels),
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, args []string) error {
 		one, err := c.channel(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
-		if err := a.consent(yes, "remove channel %s?", one.Name); err != nil {
-			return err
-		}
-		if err := c.call(cmd.Context(), http.MethodDelete, channelsPath+"/"+url.PathEscape(one.ID), nil, nil, nil); err != nil {
-			return err
-		}
-		a.say("removed channel %s", one.Name)
-		return nil
-	}
+		return a.remove(cmd.Context(), yes, channelPath(one.ID), "channel "+one.Name)
+	})
 	return cmd
 }
 
@@ -261,40 +231,31 @@ func (a *app) channelTest() *cobra.Command {
 	return &cobra.Command{
 		Use: "test CHANNEL", Short: "Send a test alert through a channel", Args: need("CHANNEL"),
 		ValidArgsFunction: first(a.completeChannels),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
+		RunE: a.asks(func(cmd *cobra.Command, c *client, args []string) error {
 			one, err := c.channel(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			path := channelsPath + "/" + url.PathEscape(one.ID) + "/test"
 			var d v1.Delivery
-			if err := c.call(cmd.Context(), http.MethodPost, path, nil, nil, &d); err != nil {
+			if err := c.call(cmd.Context(), http.MethodPost, channelPath(one.ID)+"/test", nil, nil, &d); err != nil {
 				return err
 			}
 			if err := a.print(d, func(w io.Writer) error { return a.writeDeliveries(w, []v1.Delivery{d}) }); err != nil {
 				return err
 			}
 			if d.State != "sent" {
-				return fmt.Errorf("the test did not get through %s: %s", one.Name, d.Error)
+				return fmt.Errorf("the test did not get through %s: %s", one.Name, safe(d.Error))
 			}
 			a.say("the test got through %s", one.Name)
 			return nil
-		},
+		}),
 	}
 }
 
 func (a *app) completeChannels(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	return asked(a, channelsPath, nil, func(list v1.AlertChannels) (out []string) {
 		for _, one := range list.Channels {
-			word := offer(one.Name, one.Kind+" "+one.Target)
-			if word == "" {
-				word = offer(one.ID, one.Name)
-			}
-			out = append(out, word)
+			out = append(out, cmp.Or(offer(one.Name, one.Kind+" "+one.Target), offer(one.ID, one.Name)))
 		}
 		return out
 	})(cmd, args, typed)

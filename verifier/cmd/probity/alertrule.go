@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -23,35 +23,22 @@ func (a *app) ruleCommand() *cobra.Command {
 		a.reads(a.ruleList()), a.writes(a.ruleAdd()), a.writes(a.ruleSet()), a.writes(a.ruleRemove()))
 }
 
-func (c *client) rules(ctx context.Context) (list v1.AlertRules, err error) {
-	return list, c.call(ctx, http.MethodGet, rulesPath, nil, nil, &list)
-}
+func rulePath(id string) string { return rulesPath + "/" + url.PathEscape(id) }
 
 // rule returns the rule with an id or name.
 func (c *client) rule(ctx context.Context, name string) (v1.AlertRule, error) {
-	list, err := c.rules(ctx)
+	list, err := fetch[v1.AlertRules](ctx, c, rulesPath, nil)
 	if err != nil {
 		return v1.AlertRule{}, err
 	}
-	i := slices.IndexFunc(list.Rules, func(r v1.AlertRule) bool { return r.ID == name })
-	if i < 0 {
-		i = slices.IndexFunc(list.Rules, func(r v1.AlertRule) bool { return r.Name == name })
-	}
-	if i < 0 {
-		return v1.AlertRule{}, fmt.Errorf("there is no rule %q: see \"probity alert rule list\"", name)
-	}
-	return list.Rules[i], nil
+	return find(list.Rules, "rule", name, func(r v1.AlertRule) (id, name string) { return r.ID, r.Name })
 }
 
 func (a *app) ruleList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List rules", Args: need(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			list, err := c.rules(cmd.Context())
+		RunE: a.asks(func(cmd *cobra.Command, c *client, _ []string) error {
+			list, err := fetch[v1.AlertRules](cmd.Context(), c, rulesPath, nil)
 			if err != nil {
 				return err
 			}
@@ -63,7 +50,7 @@ func (a *app) ruleList() *cobra.Command {
 				a.say("there are no rules, so nobody is told anything: see \"probity alert rule add --help\"")
 			}
 			return a.print(list, func(w io.Writer) error { return a.writeRules(w, list.Rules, names) })
-		},
+		}),
 	}
 }
 
@@ -83,24 +70,14 @@ func (a *app) writeRules(w io.Writer, list []v1.AlertRule, channels map[string]s
 		if r.Disabled {
 			state = "disabled"
 		}
-		t.add(r.Name, ruleWords(r), orNobody(strings.Join(to, ", ")), seconds(r.Wait, 30), seconds(r.Repeat, 14400), state, r.ID)
+		t.add(r.Name, ruleWords(r), cmp.Or(strings.Join(to, ", "), "nobody"), seconds(r.Wait, 30), seconds(r.Repeat, 14400), state, r.ID)
 	}
 	return t.write(w)
 }
 
-func orNobody(s string) string {
-	if s == "" {
-		return "nobody"
-	}
-	return s
-}
-
 // seconds shows a number of seconds; 0 is the verifier's own choice.
 func seconds(n, usual int64) string {
-	if n == 0 {
-		n = usual
-	}
-	return roughly(time.Duration(n) * time.Second)
+	return roughly(time.Duration(cmp.Or(n, usual)) * time.Second)
 }
 
 // ruleFlags are the flags that say what a rule does.
@@ -133,14 +110,12 @@ func (f *ruleFlags) register(a *app, cmd *cobra.Command) {
 // apply changes a rule to what the given flags say.
 func (f *ruleFlags) apply(cmd *cobra.Command, c *client, r *v1.AlertRule) error {
 	given := cmd.Flags().Changed
+	chosen, err := (&filterFlags{states: f.states, labels: f.labels}).filter()
+	if err != nil {
+		return usagef(cmd, "%v", err)
+	}
 	if given("state") {
-		r.States = nil
-		for _, s := range f.states {
-			if !slices.Contains(states, result.State(s)) {
-				return usagef(cmd, "--state %q: want trusted, warning, untrusted, stale, never-attested or unsupported", s)
-			}
-			r.States = append(r.States, result.State(s))
-		}
+		r.States = chosen.State
 	}
 	if given("severity") {
 		if !slices.Contains(severities, f.severity) {
@@ -158,18 +133,17 @@ func (f *ruleFlags) apply(cmd *cobra.Command, c *client, r *v1.AlertRule) error 
 		r.Models = f.models
 	}
 	if given("label") {
-		filter := filterFlags{labels: f.labels}
-		chosen, err := filter.filter()
-		if err != nil {
-			return usagef(cmd, "%v", err)
-		}
 		r.Labels = chosen.Labels
 	}
 	if given("wait") {
-		r.Wait = int64(f.wait / time.Second)
+		if r.Wait, err = wholeSeconds(cmd, "wait", f.wait); err != nil {
+			return err
+		}
 	}
 	if given("repeat") {
-		r.Repeat = int64(f.repeat / time.Second)
+		if r.Repeat, err = wholeSeconds(cmd, "repeat", f.repeat); err != nil {
+			return err
+		}
 	}
 	if given("disable") || f.enable {
 		r.Disabled = f.disable && !f.enable
@@ -235,16 +209,9 @@ func (a *app) ruleSet() *cobra.Command {
 		ValidArgsFunction: first(a.completeRules),
 	}
 	flags.register(a, cmd)
-	cmd.Flags().BoolVar(&flags.enable, "enable", false, "tell again")
+	enableFlag(cmd, &flags.enable, &flags.disable, "tell again")
 	cmd.Flags().StringVar(&name, "name", "", "give it this name")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if flags.disable && flags.enable {
-			return usagef(cmd, "give --disable or --enable, not both")
-		}
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, args []string) error {
 		r, err := c.rule(cmd.Context(), args[0])
 		if err != nil {
 			return err
@@ -255,8 +222,8 @@ func (a *app) ruleSet() *cobra.Command {
 		if err := flags.apply(cmd, c, &r); err != nil {
 			return err
 		}
-		return a.saveRule(cmd.Context(), c, http.MethodPut, rulesPath+"/"+url.PathEscape(r.ID), r, "changed")
-	}
+		return a.saveRule(cmd.Context(), c, http.MethodPut, rulePath(r.ID), r, "changed")
+	})
 	return cmd
 }
 
@@ -267,24 +234,13 @@ func (a *app) ruleRemove() *cobra.Command {
 		ValidArgsFunction: first(a.completeRules),
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, args []string) error {
 		r, err := c.rule(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
-		if err := a.consent(yes, "remove rule %s?", r.Name); err != nil {
-			return err
-		}
-		if err := c.call(cmd.Context(), http.MethodDelete, rulesPath+"/"+url.PathEscape(r.ID), nil, nil, nil); err != nil {
-			return err
-		}
-		a.say("removed rule %s", r.Name)
-		return nil
-	}
+		return a.remove(cmd.Context(), yes, rulePath(r.ID), "rule "+r.Name)
+	})
 	return cmd
 }
 
@@ -292,11 +248,7 @@ func (a *app) completeRules(cmd *cobra.Command, args []string, typed string) ([]
 	return asked(a, rulesPath, nil, func(list v1.AlertRules) (out []string) {
 		for i := range list.Rules {
 			r := &list.Rules[i]
-			word := offer(r.Name, ruleWords(r))
-			if word == "" {
-				word = offer(r.ID, r.Name)
-			}
-			out = append(out, word)
+			out = append(out, cmp.Or(offer(r.Name, ruleWords(r)), offer(r.ID, r.Name)))
 		}
 		return out
 	})(cmd, args, typed)

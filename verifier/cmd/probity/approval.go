@@ -32,11 +32,8 @@ func (a *app) decide(name, short string, refuse bool) *cobra.Command {
 			return err
 		}
 		err = c.call(cmd.Context(), http.MethodPost, manifestPath(args[0], "approvals"), nil, in, nil)
-		if isMissing(err) {
-			return fmt.Errorf("manifest %q: %w; see \"probity manifest list\"", args[0], err)
-		}
 		if err != nil {
-			return err
+			return missing(err, "manifest", args[0], "manifest list")
 		}
 		return a.onManifest(cmd.Context(), args[0], http.MethodGet, nil)
 	}
@@ -47,48 +44,33 @@ func (a *app) manifestCoverage() *cobra.Command {
 	return &cobra.Command{
 		Use: "coverage MANIFEST", Short: "Show how many devices a manifest is about and how they stand", Args: need("MANIFEST"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			var v v1.Coverage
-			if err := c.call(cmd.Context(), http.MethodGet, manifestPath(args[0], "coverage"), nil, nil, &v); err != nil {
-				if isMissing(err) {
-					return fmt.Errorf("manifest %q: %w; see \"probity manifest list\"", args[0], err)
-				}
-				return err
-			}
-			return a.print(v, func(w io.Writer) error {
-				var out bytes.Buffer
-				writeLines(&out, 0, []line{
-					{"devices of its model", grouped(v.Devices)},
-					{"relying on it", grouped(v.Relying)},
-					{"expires", expiry(&v)},
-				})
-				if v.Relying > 0 {
-					fmt.Fprintln(&out)
-					t := a.table("STATE", "DEVICES")
-					for _, s := range states {
-						if n := v.States[s]; n > 0 {
-							t.rows = append(t.rows, []cell{{string(s), stateColour(s)}, {text: grouped(n)}})
-						}
-					}
-					if err := t.write(&out); err != nil {
-						return err
-					}
-				}
-				_, err := out.WriteTo(w)
-				return err
-			})
+			err := show(a, cmd, manifestPath(args[0], "coverage"), nil, a.writeManifestCoverage)
+			return missing(err, "manifest", args[0], "manifest list")
 		},
 	}
 }
 
-func expiry(v *v1.Coverage) string {
-	if v.Expires == nil {
-		return "never"
+func (a *app) writeManifestCoverage(w io.Writer, v *v1.Coverage) error {
+	var out bytes.Buffer
+	writeLines(&out, 0, []line{
+		{"devices of its model", grouped(v.Devices)},
+		{"relying on it", grouped(v.Relying)},
+		{"expires", withAge(v.Expires)},
+	})
+	if v.Relying > 0 {
+		fmt.Fprintln(&out)
+		t := a.table("STATE", "DEVICES")
+		for _, s := range states {
+			if n := v.States[s]; n > 0 {
+				t.rows = append(t.rows, []cell{{string(s), stateColour(s)}, {text: grouped(n)}})
+			}
+		}
+		if err := t.write(&out); err != nil {
+			return err
+		}
 	}
-	return withAge(v.Expires)
+	_, err := out.WriteTo(w)
+	return err
 }
 
 // approvalLines says who consented to a manifest and how many more must.

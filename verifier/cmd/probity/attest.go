@@ -33,11 +33,7 @@ probity --help.`,
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the result and show it")
 	cmd.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, args []string) error {
 		ctx := cmd.Context()
 		var d deviceDocument
 		if err := c.call(ctx, http.MethodGet, devicePath(args[0]), nil, nil, &d.Device); err != nil {
@@ -55,7 +51,7 @@ probity --help.`,
 			return nil
 		}
 		return a.await(ctx, c, d, before, timeout)
-	}
+	})
 	return cmd
 }
 
@@ -83,20 +79,16 @@ func (m marks) rejection(before marks) *v1.Event {
 
 func latest(ctx context.Context, c *client, id string) (marks, error) {
 	var m marks
-	var results v1.Results
-	if err := c.call(ctx, http.MethodGet, devicePath(id, "results"), url.Values{"limit": {"1"}}, nil, &results); err != nil {
+	results, err := c.results(ctx, id, 1)
+	if err != nil {
 		return m, err
 	}
-	if len(results.Results) > 0 {
-		m.result = results.Results[0].Seq
+	if len(results) > 0 {
+		m.result = results[0].Seq
 	}
-	var events v1.Events
-	query := url.Values{"limit": {recentEvents}}
-	if err := c.call(ctx, http.MethodGet, devicePath(id, "events"), query, nil, &events); err != nil {
-		return m, err
-	}
+	events, err := fetch[v1.Events](ctx, c, devicePath(id, "events"), url.Values{"limit": {recentEvents}})
 	m.events = events.Events
-	return m, nil
+	return m, err
 }
 
 // await asks until there is a result, or a rejection, that is newer than before.
@@ -115,7 +107,7 @@ func (a *app) await(ctx context.Context, c *client, d deviceDocument, before mar
 			return a.showNewest(ctx, c, d)
 		}
 		if e := now.rejection(before); e != nil {
-			return &exit{exitNotTrusted, fmt.Errorf("the verifier rejected the evidence: %s", e.Detail)}
+			return &exit{exitNotTrusted, fmt.Errorf("the verifier rejected the evidence: %s", safe(e.Detail))}
 		}
 		select {
 		case <-ctx.Done():
@@ -135,14 +127,9 @@ func (a *app) gaveUp(ctx context.Context, d deviceDocument, timeout time.Duratio
 }
 
 func (a *app) showNewest(ctx context.Context, c *client, d deviceDocument) error {
-	if err := c.call(ctx, http.MethodGet, devicePath(d.ID), nil, nil, &d.Device); err != nil {
+	d, err := c.deviceWithResults(ctx, d.ID, 1)
+	if err != nil {
 		return err
 	}
-	var results v1.Results
-	query := url.Values{"limit": {"1"}}
-	if err := c.call(ctx, http.MethodGet, devicePath(d.ID, "results"), query, nil, &results); err != nil {
-		return err
-	}
-	d.Results = results.Results
 	return a.showDevice(d)
 }

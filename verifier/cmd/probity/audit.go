@@ -62,11 +62,8 @@ func (a *app) auditList() *cobra.Command {
   probity audit list --actor ada -o wide`,
 	}
 	filter.register(cmd)
-	cmd.Flags().IntVar(&limit, "limit", 100, "most entries to list")
+	limitFlag(cmd, &limit, 100, "most entries to list")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if limit < 1 {
-			return usagef(cmd, "--limit %d: want at least 1", limit)
-		}
 		query, err := filter.query(cmd)
 		if err != nil {
 			return err
@@ -87,15 +84,10 @@ func (a *app) auditList() *cobra.Command {
 // audit collects pages up to limit.
 func (c *client) audit(ctx context.Context, query url.Values, limit int) (v1.Audit, error) {
 	all := v1.Audit{Entries: []v1.AuditEntry{}}
-	err := pages(limit, func(want int) (int, bool, error) {
-		query.Set("limit", strconv.Itoa(want))
-		var page v1.Audit
-		if err := c.call(ctx, http.MethodGet, "/v1/audit", query, nil, &page); err != nil {
-			return 0, false, err
-		}
+	err := collect(ctx, c, "/v1/audit", query, limit, func(page *v1.Audit) (int, bool) {
 		all.Entries, all.Next = append(all.Entries, page.Entries...), page.Next
 		query.Set("before", strconv.FormatInt(page.Next, 10))
-		return len(page.Entries), page.Next != 0, nil
+		return len(page.Entries), page.Next != 0
 	})
 	return all, err
 }

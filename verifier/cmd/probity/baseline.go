@@ -52,7 +52,7 @@ func (a *app) baselineCreate() *cobra.Command {
 		}
 		a.say("created baseline %s", b.Name)
 		for _, note := range b.Notes {
-			a.say("note: %s", safe(note))
+			a.say("note: %s", note)
 		}
 		return a.print(b, func(w io.Writer) error { return a.writeBaselines(w, []v1.Baseline{b}) })
 	}
@@ -79,15 +79,9 @@ func (a *app) baselineList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List baselines, retired ones included", Args: need(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			var list v1.Baselines
-			if err := c.call(cmd.Context(), http.MethodGet, "/v1/baselines", nil, nil, &list); err != nil {
-				return err
-			}
-			return a.print(list, func(w io.Writer) error { return a.writeBaselines(w, list.Baselines) })
+			return show(a, cmd, "/v1/baselines", nil, func(w io.Writer, list *v1.Baselines) error {
+				return a.writeBaselines(w, list.Baselines)
+			})
 		},
 	}
 }
@@ -96,20 +90,13 @@ func (a *app) baselineRetire() *cobra.Command {
 	return &cobra.Command{
 		Use: "retire NAME", Short: "Take a baseline out of force", Args: need("NAME"),
 		ValidArgsFunction: first(a.completeBaselines),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
+		RunE: a.asks(func(cmd *cobra.Command, c *client, args []string) error {
 			if err := c.call(cmd.Context(), http.MethodDelete, "/v1/baselines/"+url.PathEscape(args[0]), nil, nil, nil); err != nil {
-				if isMissing(err) {
-					return fmt.Errorf("baseline %q: %w; see \"probity baseline list\"", args[0], err)
-				}
-				return err
+				return missing(err, "baseline", args[0], "baseline list")
 			}
 			a.say("retired baseline %s", args[0])
 			return nil
-		},
+		}),
 	}
 }
 

@@ -103,8 +103,8 @@ func (a *app) selectDevices(cmd *cobra.Command, c *client, flags *bulkFlags, arg
 		return usagef(cmd, "%d devices are named: at most %d; use filters", len(args), maxBulkDevices)
 	}
 	for _, name := range args {
-		var d v1.Device
-		if err := c.call(cmd.Context(), http.MethodGet, devicePath(name), nil, nil, &d); err != nil {
+		d, err := fetch[v1.Device](cmd.Context(), c, devicePath(name), nil)
+		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		in.Devices = append(in.Devices, d.ID)
@@ -161,9 +161,8 @@ func (a *app) runBulk(ctx context.Context, c *client, in v1.BulkAction, verb str
 		return err
 	}
 	id := b.ID
-	err := a.awaitJob(ctx, "devices", func() (v1.JobProgress, error) {
-		b = v1.Bulk{}
-		err := c.call(ctx, http.MethodGet, "/v1/bulk/"+url.PathEscape(id), nil, nil, &b)
+	err := a.awaitJob(ctx, "devices", func() (p v1.JobProgress, err error) {
+		b, err = fetch[v1.Bulk](ctx, c, "/v1/bulk/"+url.PathEscape(id), nil)
 		return b.JobProgress, err
 	})
 	if err != nil {

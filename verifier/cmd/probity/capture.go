@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,12 +110,7 @@ func (a *app) deviceCaptures() *cobra.Command {
 		Use: "captures DEVICE [NUMBER]", Short: "List what was captured of a device's flash memory, get it, remove it",
 		Long: `List what was captured of a device's flash memory, newest first. With NUMBER show one, with -O also write its bytes to a
 file, with --remove delete it, or give up one that still runs.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 2 {
-				return nil
-			}
-			return need("DEVICE")(cmd, args)
-		},
+		Args: need("DEVICE", "[NUMBER]"),
 	}
 	cmd.Flags().StringVarP(&out, "out", "O", "", "write the bytes to this `FILE`")
 	cmd.Flags().BoolVar(&force, "force", false, "replace FILE if it exists")
@@ -129,11 +125,9 @@ file, with --remove delete it, or give up one that still runs.`,
 		}
 		ctx := cmd.Context()
 		if len(args) == 1 {
-			var list v1.Captures
-			if err := c.call(ctx, http.MethodGet, devicePath(args[0], "captures"), nil, nil, &list); err != nil {
-				return unknownDevice(err)
-			}
-			return a.print(list, func(w io.Writer) error { return a.writeCaptures(w, list.Captures) })
+			return unknownDevice(show(a, cmd, devicePath(args[0], "captures"), nil, func(w io.Writer, list *v1.Captures) error {
+				return a.writeCaptures(w, list.Captures)
+			}))
 		}
 		if n, err := strconv.ParseInt(args[1], 10, 64); err != nil || n < 1 {
 			return usagef(cmd, "%q: want the number of a capture", args[1])
@@ -148,8 +142,8 @@ file, with --remove delete it, or give up one that still runs.`,
 		if err := mayWrite(out, force); err != nil {
 			return err
 		}
-		var one v1.Capture
-		if err := c.call(ctx, http.MethodGet, devicePath(args[0], "captures", args[1]), nil, nil, &one); err != nil {
+		one, err := fetch[v1.Capture](ctx, c, devicePath(args[0], "captures", args[1]), nil)
+		if err != nil {
 			return unknownCapture(err)
 		}
 		return a.takeCapture(ctx, c, one, out, force)
@@ -186,16 +180,12 @@ func (a *app) awaitCapture(ctx context.Context, c *client, made v1.Capture, time
 		case <-time.After(pause):
 		}
 		pause = min(pause*3/2, lastPause)
-		var next v1.Capture
-		err := c.call(ctx, http.MethodGet, devicePath(now.Device, "captures", strconv.FormatInt(now.ID, 10)), nil, nil, &next)
+		next, err := fetch[v1.Capture](ctx, c, devicePath(now.Device, "captures", strconv.FormatInt(now.ID, 10)), nil)
 		switch {
 		case errors.Is(ctx.Err(), context.Canceled):
 			return now, errors.New("interrupted; the capture goes on: probity device captures " + clipID(now.Device))
 		case ctx.Err() != nil:
-			why := now.Reason
-			if why == "" {
-				why = "is the device running?"
-			}
+			why := safe(cmp.Or(now.Reason, "is the device running?"))
 			return now, &exit{exitUnknown, fmt.Errorf("not complete within %s: %d of %d bytes: %s; it goes on: probity device captures %s",
 				timeout, now.Held, now.Size, why, clipID(now.Device))}
 		case err != nil:
@@ -220,9 +210,9 @@ func (a *app) takeCapture(ctx context.Context, c *client, one v1.Capture, name s
 	switch one.State {
 	case "done":
 	case "refused":
-		return fmt.Errorf("the device refuses: %s", one.Reason)
+		return fmt.Errorf("the device refuses: %s", safe(one.Reason))
 	case "failed":
-		return fmt.Errorf("the capture failed: %s", one.Reason)
+		return fmt.Errorf("the capture failed: %s", safe(one.Reason))
 	default:
 		if name != "" {
 			return &exit{exitUnknown, errors.New("the capture has not ended: there is nothing to write yet")}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
@@ -62,13 +61,10 @@ func first(f completer) completer {
 // completesArguments gives every command below one what completes its first argument, by the argument's name.
 func (a *app) completesArguments(cmd *cobra.Command) {
 	for name, f := range map[string]completer{
-		" DEVICE": a.completeDevices, " MANIFEST": a.completeManifests, " OLD NEW": a.completeManifests,
+		" DEVICE": a.completeDevices, " MANIFEST": a.completeManifests,
 	} {
 		if cmd.ValidArgsFunction == nil && strings.Contains(cmd.Use, name) {
 			cmd.ValidArgsFunction = first(f)
-			if name == " OLD NEW" {
-				cmd.ValidArgsFunction = f
-			}
 		}
 	}
 	for _, sub := range cmd.Commands() {
@@ -85,8 +81,8 @@ func asked[T any](a *app, path string, query url.Values, read func(T) []string) 
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		var answer T
-		if err := c.call(ctx, http.MethodGet, path, query, nil, &answer); err != nil {
+		answer, err := fetch[T](ctx, c, path, query)
+		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		return offers(typed, read(answer))

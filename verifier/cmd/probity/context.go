@@ -186,9 +186,7 @@ func (a *app) contextRemove() *cobra.Command {
 func (a *app) contextShow() *cobra.Command {
 	return &cobra.Command{
 		Use: "show [NAME]", Short: "Show a context, or what is in use", ValidArgsFunction: a.completeContexts,
-		Args: func(cmd *cobra.Command, args []string) error {
-			return need([]string{"NAME"}[:min(len(args), 1)]...)(cmd, args)
-		},
+		Args: need("[NAME]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var d contextDocument
 			if len(args) == 1 {
@@ -273,12 +271,10 @@ verifier is asked once whether it accepts it. The first context is the one in us
 		switch {
 		case from != "":
 			s, _, err = fileSettings(from)
-		case s.Certificate != "":
-			err = absolutePaths(&s.Certificate, &s.Key)
-		default:
+		case s.Certificate == "":
 			s.Token, err = a.secret(tokenFile, "--token-file", "token")
 		}
-		if err != nil {
+		if err = errors.Join(err, absolutePaths(&s.Certificate, &s.Key)); err != nil {
 			return err
 		}
 		if err := s.check(); err != nil {

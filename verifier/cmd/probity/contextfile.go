@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -78,14 +77,7 @@ func userContexts() (contextFile, error) {
 }
 
 // names returns the names of the contexts in order.
-func (f *contextFile) names() []string {
-	out := make([]string, 0, len(f.Contexts))
-	for name := range f.Contexts {
-		out = append(out, name)
-	}
-	slices.Sort(out)
-	return out
-}
+func (f *contextFile) names() []string { return keysOf(f.Contexts) }
 
 // chosen returns the name of the context that is used when none is asked for, empty if there is no context at all.
 func (f *contextFile) chosen() (string, error) {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/probity-attest/probity/firmware/manifest"
 	v1 "github.com/probity-attest/probity/verifier/api/v1"
 )
 
@@ -28,14 +27,17 @@ func (a *app) denylistAdd() *cobra.Command {
 	var signed string
 	cmd := &cobra.Command{
 		Use: "add DIGEST --advisory ID | add --signed FILE", Short: "Put a digest, or a signed deny-list, in force and list the devices that ever had it",
-		Args: cobra.MaximumNArgs(1),
+		Args: need("[DIGEST]"),
 	}
 	cmd.Flags().StringVar(&in.Advisory, "advisory", "", "`ID` of what says that it is bad, such as CVE-2026-12345")
 	cmd.Flags().StringVar(&in.Note, "note", "", "what it is, for people")
 	cmd.Flags().StringVar(&signed, "signed", "", "`FILE` with a signed deny-list")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if (signed == "") == (len(args) == 0) {
+		switch {
+		case (signed == "") == (len(args) == 0):
 			return usagef(cmd, "want either DIGEST or --signed FILE")
+		case signed == "" && in.Advisory == "":
+			return usagef(cmd, "--advisory is missing")
 		}
 		c, err := a.client()
 		if err != nil {
@@ -44,15 +46,12 @@ func (a *app) denylistAdd() *cobra.Command {
 		if signed != "" {
 			return a.submitDenyList(cmd.Context(), c, signed)
 		}
-		if in.Advisory == "" {
-			return usagef(cmd, "--advisory is missing")
-		}
 		in.Digest = args[0]
 		var e v1.DeniedEntry
 		if err := c.call(cmd.Context(), http.MethodPost, "/v1/denylist", nil, in, &e); err != nil {
 			return err
 		}
-		a.say("denied %s", e.Digests[0])
+		a.say("denied %s", strings.Join(e.Digests, ", "))
 		return a.printSightings(cmd.Context(), c, e.Digests)
 	}
 	return cmd
@@ -60,23 +59,19 @@ func (a *app) denylistAdd() *cobra.Command {
 
 // submitDenyList submits a signed deny-list and lists the devices that ever had something of it.
 func (a *app) submitDenyList(ctx context.Context, c *client, file string) error {
-	document, err := a.readFile(file, manifest.MaxSize)
+	d, err := a.readManifest(file)
 	if err != nil {
 		return err
 	}
-	unsigned, _, err := manifest.Unverified(document)
-	if err != nil {
-		return err
-	}
-	m, err := manifest.Decode(unsigned)
-	if err != nil {
-		return err
-	}
-	if !m.IsDenyList() {
+	m := d.manifest
+	switch {
+	case !m.IsDenyList():
 		return fmt.Errorf("%s: %q is a manifest of reference values, no deny-list: use \"probity manifest submit\"", shownName(file), m.ID)
+	case d.signature == nil:
+		return notSigned(file)
 	}
 	var answer v1.Manifest
-	if err := c.upload(ctx, "/v1/manifests", nil, nil, document, &answer); err != nil {
+	if err := c.upload(ctx, "/v1/manifests", nil, nil, d.bytes, &answer); err != nil {
 		return err
 	}
 	a.say("submitted %s (%s)", answer.Name, answer.Advisory)
@@ -93,15 +88,7 @@ func (a *app) denylistList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List what is denied", Args: need(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			var list v1.DenyList
-			if err := c.call(cmd.Context(), http.MethodGet, "/v1/denylist", nil, nil, &list); err != nil {
-				return err
-			}
-			return a.print(list, func(w io.Writer) error {
+			return show(a, cmd, "/v1/denylist", nil, func(w io.Writer, list *v1.DenyList) error {
 				t := a.table("ADVISORY", "WHAT", "DIGEST", "NOTE", "FOR", "FROM")
 				for _, e := range list.Entries {
 					by := e.Issuer
@@ -123,13 +110,9 @@ func (a *app) denylistList() *cobra.Command {
 func (a *app) denylistDevices() *cobra.Command {
 	return &cobra.Command{
 		Use: "devices DIGEST", Short: "List the devices that ever had a digest, denied or not, where and when", Args: need("DIGEST"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
+		RunE: a.asks(func(cmd *cobra.Command, c *client, args []string) error {
 			return a.printSightings(cmd.Context(), c, args)
-		},
+		}),
 	}
 }
 
@@ -137,11 +120,7 @@ func (a *app) denylistRemove() *cobra.Command {
 	return &cobra.Command{
 		Use: "remove DIGEST", Short: "Take your own entry off the deny-list; signed ones are withdrawn with \"probity manifest withdraw\"",
 		Args: need("DIGEST"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
+		RunE: a.asks(func(cmd *cobra.Command, c *client, args []string) error {
 			if err := c.call(cmd.Context(), http.MethodDelete, "/v1/denylist/"+url.PathEscape(args[0]), nil, nil, nil); err != nil {
 				if isMissing(err) {
 					return fmt.Errorf("digest %q: no operator's entry: %w; see \"probity denylist list\"", args[0], err)
@@ -150,7 +129,7 @@ func (a *app) denylistRemove() *cobra.Command {
 			}
 			a.say("removed %s", args[0])
 			return nil
-		},
+		}),
 	}
 }
 
@@ -197,12 +176,12 @@ func (c *client) sightings(ctx context.Context, digest string) (out []v1.Sightin
 		if after > 0 {
 			query.Set("after", strconv.FormatInt(after, 10))
 		}
-		var page v1.Sightings
-		if err := c.call(ctx, http.MethodGet, "/v1/sightings", query, nil, &page); err != nil {
+		page, err := fetch[v1.Sightings](ctx, c, "/v1/sightings", query)
+		if err != nil {
 			return nil, err
 		}
 		out = append(out, page.Sightings...)
-		if after = page.Next; after == 0 {
+		if after = page.Next; after == 0 || len(page.Sightings) == 0 {
 			return out, nil
 		}
 	}

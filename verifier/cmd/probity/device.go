@@ -24,7 +24,7 @@ const (
 func (a *app) deviceCommand() *cobra.Command {
 	return group("device", "See devices, let them in, name them, ask for evidence",
 		a.reads(a.deviceList()), a.reads(a.deviceShow()), a.writes(a.deviceLabel()), a.writes(a.deviceApprove()),
-		a.writes(a.deviceAttest()), a.writes(a.deviceCapture()), a.deviceCaptures(), a.writes(a.deviceRemove()),
+		a.writes(a.deviceAttest()), a.writes(a.deviceCapture()), a.writes(a.deviceCaptures()), a.writes(a.deviceRemove()),
 		a.deviceExport(), a.deviceBulk(), a.reads(a.deviceBoot()), a.reads(a.deviceFiles()), a.reads(a.deviceFlash()),
 		a.reads(a.deviceTimeline()), a.reads(a.deviceFreshness()), a.deviceDiff(), a.deviceEvidence(), a.deviceBootLog(),
 		a.deviceIMAList())
@@ -50,15 +50,12 @@ have; "probity device bulk" acts on what a list shows, "probity device export" w
   probity device list --label site=Lagos --sort last_seen --watch`,
 	}
 	filter.register(a, cmd)
-	cmd.Flags().IntVar(&limit, "limit", 1000, "most devices to list")
+	limitFlag(cmd, &limit, 1000, "most devices to list")
 	cmd.Flags().StringVar(&order, "sort", "", "id, label, state, last_seen or since (default: id)")
 	cmd.Flags().StringVar(&direction, "order", "", "asc or desc (default: newest first by last_seen and since, otherwise ascending)")
 	_ = cmd.RegisterFlagCompletionFunc("sort", fixed(sortOrders...))
 	_ = cmd.RegisterFlagCompletionFunc("order", fixed("asc", "desc"))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if limit < 1 {
-			return usagef(cmd, "--limit %d: want at least 1", limit)
-		}
 		f, err := filter.filter()
 		if err != nil {
 			return usagef(cmd, "%v", err)
@@ -109,13 +106,13 @@ func listDevices(ctx context.Context, c *client, query url.Values, limit int) (v
 	all := v1.Devices{Devices: []v1.Device{}}
 	for {
 		query.Set("limit", strconv.Itoa(min(pageSize, limit-len(all.Devices))))
-		var page v1.Devices
-		if err := c.call(ctx, http.MethodGet, "/v1/devices", query, nil, &page); err != nil {
+		page, err := fetch[v1.Devices](ctx, c, "/v1/devices", query)
+		if err != nil {
 			return all, err
 		}
 		all.Devices = append(all.Devices, page.Devices...)
 		all.Next, all.Total, all.TotalMore = page.Next, page.Total, page.TotalMore
-		if page.Next == "" || len(all.Devices) >= limit {
+		if page.Next == "" || len(page.Devices) == 0 || len(all.Devices) >= limit {
 			return all, nil
 		}
 		query.Set("after", page.Next)
@@ -173,12 +170,7 @@ func (a *app) deviceLabel() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "label DEVICE [LABEL]", Short: "Name a device, put it in a group, set further labels",
 		Long: `Name a device, put it in a group, set further labels. LABEL "" removes the name, --group "" the group.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 2 {
-				return nil
-			}
-			return need("DEVICE")(cmd, args)
-		},
+		Args: need("DEVICE", "[LABEL]"),
 	}
 	cmd.Flags().StringVar(&group, "group", "", "group of the device")
 	cmd.Flags().StringArrayVar(&set, "set", nil, "further label `NAME=VALUE`; may be repeated")
@@ -248,16 +240,12 @@ func (a *app) deviceRemove() *cobra.Command {
 		Use: "remove DEVICE", Short: "Forget a device and its results; its events stay", Args: need("DEVICE"),
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask, as when the input is no terminal")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.client()
+	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, args []string) error {
+		d, err := fetch[v1.Device](cmd.Context(), c, devicePath(args[0]), nil)
 		if err != nil {
 			return err
 		}
-		var d v1.Device
-		if err := c.call(cmd.Context(), http.MethodGet, devicePath(args[0]), nil, nil, &d); err != nil {
-			return err
-		}
-		if !yes && isTerminal(a.stdin) && !a.confirm("remove %s and all its results? [y/N] ", named(d)) {
+		if !yes && !a.dryRun && isTerminal(a.stdin) && !a.confirm("remove %s and all its results? [y/N] ", named(d)) {
 			return errors.New("not removed")
 		}
 		if err := c.call(cmd.Context(), http.MethodDelete, devicePath(d.ID), nil, nil, nil); err != nil {
@@ -265,6 +253,6 @@ func (a *app) deviceRemove() *cobra.Command {
 		}
 		a.say("removed %s", named(d))
 		return nil
-	}
+	})
 	return cmd
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"net/url"
@@ -23,13 +25,10 @@ func (a *app) deviceFiles() *cobra.Command {
 not as they should be come first. The exit code is 3 if a file is unknown or denied, and 5 if there is no list.`,
 	}
 	cmd.Flags().StringVar(&standing, "standing", "", "only files that are matched, unknown, denied, uncovered or explained")
-	cmd.Flags().IntVar(&limit, "limit", 200, "most files to list")
+	limitFlag(cmd, &limit, 200, "most files to list")
 	_ = cmd.RegisterFlagCompletionFunc("standing", fixed("matched", "unknown", "denied", "uncovered", "explained"))
 	query := ofResult(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if limit < 1 {
-			return usagef(cmd, "--limit %d: want at least 1", limit)
-		}
 		if standing != "" && !slices.Contains(standings, v1.Standing(standing)) {
 			return usagef(cmd, "--standing %q: want matched, unknown, denied, uncovered or explained", standing)
 		}
@@ -37,7 +36,11 @@ not as they should be come first. The exit code is 3 if a file is unknown or den
 		if err != nil {
 			return err
 		}
-		f, err := a.files(cmd, args[0], standing, q, limit)
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		f, err := c.files(cmd.Context(), args[0], standing, q, limit)
 		if err != nil {
 			return err
 		}
@@ -59,25 +62,20 @@ not as they should be come first. The exit code is 3 if a file is unknown or den
 }
 
 // files collects pages of files up to limit.
-func (a *app) files(cmd *cobra.Command, device, standing string, query url.Values, limit int) (v1.Files, error) {
+func (c *client) files(ctx context.Context, device, standing string, query url.Values, limit int) (v1.Files, error) {
 	if standing != "" {
 		query.Set("standing", standing)
 	}
-	var all v1.Files
-	err := pages(limit, func(want int) (int, bool, error) {
-		query.Set("limit", strconv.Itoa(want))
-		var page v1.Files
-		if err := a.ask(cmd, device, "files", query, &page); err != nil {
-			return 0, false, err
-		}
+	all := v1.Files{Files: []v1.File{}}
+	err := collect(ctx, c, devicePath(device, "files"), query, limit, func(page *v1.Files) (int, bool) {
 		n := len(page.Files)
 		page.Files = append(all.Files, page.Files...)
-		all = page
+		all = *page
 		query.Set("after", page.Next)
 		if all.Result != 0 { // a newer result may come between two pages
 			query.Set("result", strconv.FormatInt(all.Result, 10))
 		}
-		return n, page.Next != "", nil
+		return n, page.Next != ""
 	})
 	return all, err
 }
@@ -93,7 +91,7 @@ func (a *app) writeFileList(w io.Writer, f *v1.Files) error {
 		counts[v1.Standing(name)] = n
 	}
 	fmt.Fprintf(&out, "result %d, %s since boot; files: %s\n", f.Result, count(int(f.Entries), "measurement"),
-		orNone(standingCounts(counts)))
+		cmp.Or(standingCounts(counts), "nothing"))
 	if n := f.Counts["violations"]; n > 0 {
 		fmt.Fprintf(&out, "%s: a file was written while it was measured, or the like\n", count(n, "violation"))
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -95,14 +96,8 @@ func filterQuery(f *v1.DeviceFilter) url.Values {
 	return q
 }
 
-func keysOf[V any](m map[string]V) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
-}
+// keysOf returns the keys of a map in order.
+func keysOf[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // completeFacet offers values that devices have.
 func (a *app) completeFacet(which func(*v1.Facets) []v1.ValueCount) completer {

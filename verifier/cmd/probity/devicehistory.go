@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -20,15 +19,8 @@ func (a *app) deviceTimeline() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "timeline DEVICE", Short: "Show results, reboots and what was done to a device, newest first", Args: need("DEVICE"),
 	}
-	cmd.Flags().IntVar(&limit, "limit", 50, "most lines")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if limit < 1 {
-			return usagef(cmd, "--limit %d: want at least 1", limit)
-		}
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
+	limitFlag(cmd, &limit, 50, "most lines")
+	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, args []string) error {
 		all, err := c.timeline(cmd.Context(), args[0], limit)
 		if err != nil {
 			return err
@@ -57,7 +49,7 @@ func (a *app) deviceTimeline() *cobra.Command {
 			}
 			return t.write(w)
 		})
-	}
+	})
 	return cmd
 }
 
@@ -65,15 +57,10 @@ func (a *app) deviceTimeline() *cobra.Command {
 func (c *client) timeline(ctx context.Context, device string, limit int) (v1.Timeline, error) {
 	all := v1.Timeline{Points: []v1.TimelinePoint{}}
 	query := url.Values{}
-	err := pages(limit, func(want int) (int, bool, error) {
-		query.Set("limit", strconv.Itoa(want))
-		var page v1.Timeline
-		if err := c.call(ctx, http.MethodGet, devicePath(device, "timeline"), query, nil, &page); err != nil {
-			return 0, false, err
-		}
+	err := collect(ctx, c, devicePath(device, "timeline"), query, limit, func(page *v1.Timeline) (int, bool) {
 		all.Points, all.Next = append(all.Points, page.Points...), page.Next
 		query.Set("before", strconv.FormatInt(page.Next, 10))
-		return len(page.Points), page.Next != 0, nil
+		return len(page.Points), page.Next != 0
 	})
 	return all, err
 }
@@ -88,11 +75,7 @@ func (a *app) deviceFreshness() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var f v1.Freshness
-		if err := a.ask(cmd, args[0], "freshness", q, &f); err != nil {
-			return err
-		}
-		return a.print(f, func(w io.Writer) error {
+		return show(a, cmd, devicePath(args[0], "freshness"), q, func(w io.Writer, f *v1.Freshness) error {
 			var out bytes.Buffer
 			for _, t := range f.Text {
 				for _, l := range wrap(safe(t), a.runningWidth()) {
@@ -129,12 +112,7 @@ func (a *app) deviceDiff() *cobra.Command {
 says with which of its earlier results the newest is compared. Results have the numbers that device show lists.`,
 		Example: `  probity device diff edge-7 edge-8
   probity device diff edge-7 --at 1041`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 2 || len(args) == 0 {
-				return need("DEVICE", "OTHER")(cmd, args)
-			}
-			return nil
-		},
+		Args: need("DEVICE", "[OTHER]"),
 	}
 	cmd.Flags().Int64Var(&at, "at", 0, "`NUMBER` of the result of DEVICE (default: the newest)")
 	cmd.Flags().Int64Var(&withAt, "with-at", 0, "`NUMBER` of the result of OTHER (default: the newest)")
@@ -155,11 +133,7 @@ says with which of its earlier results the newest is compared. Results have the 
 				query.Set(name, strconv.FormatInt(seq, 10))
 			}
 		}
-		var d v1.Diff
-		if err := a.ask(cmd, args[0], "diff", query, &d); err != nil {
-			return err
-		}
-		return a.print(d, func(w io.Writer) error { return a.writeDiff(w, &d) })
+		return show(a, cmd, devicePath(args[0], "diff"), query, a.writeDiff)
 	}
 	return cmd
 }

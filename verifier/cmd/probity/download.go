@@ -4,57 +4,38 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strconv"
 
 	v1 "github.com/probity-attest/probity/verifier/api/v1"
 )
 
 // saveCapture writes captured bytes to a file: as a whole and with the digest that the device signed, or not at all.
-func (a *app) saveCapture(ctx context.Context, c *client, one v1.Capture, name string, force bool) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // mode 0600: firmware may hold secrets
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
-		}
-	}()
-	sum := sha256.New()
+func (a *app) saveCapture(ctx context.Context, c *client, one v1.Capture, name string, force bool) error {
 	shown := a.meter()
 	defer shown.end()
-	for at := uint64(0); at < uint64(one.Size); {
-		shown.at("fetching", at, uint64(one.Size))
-		b, err := c.raw(ctx, one, at)
-		if err != nil {
-			return err
+	return writeWhole(name, force, func(w io.Writer) error { // firmware may hold secrets
+		sum := sha256.New()
+		for at := uint64(0); at < uint64(one.Size); {
+			shown.at("fetching", at, uint64(one.Size))
+			b, err := c.raw(ctx, one, at)
+			if err != nil {
+				return err
+			}
+			sum.Write(b)
+			if _, err := w.Write(b); err != nil {
+				return err
+			}
+			at += uint64(len(b))
 		}
-		sum.Write(b)
-		if _, err := f.Write(b); err != nil {
-			return err
+		if got := hex.EncodeToString(sum.Sum(nil)); got != one.Digest {
+			return fmt.Errorf("what the verifier sent has the digest %s, the device signed %s", got, one.Digest)
 		}
-		at += uint64(len(b))
-	}
-	if got := hex.EncodeToString(sum.Sum(nil)); got != one.Digest {
-		return fmt.Errorf("what the verifier sent has the digest %s, the device signed %s", got, one.Digest)
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if force {
-		return os.Rename(f.Name(), name)
-	}
-	if err := os.Link(f.Name(), name); err != nil { // fails if somebody made one meanwhile
-		return err
-	}
-	return os.Remove(f.Name())
+		return nil
+	})
 }
 
 // raw returns captured bytes from an offset on, at least one.

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -46,9 +46,8 @@ func (a *app) dryRunOf(ctx context.Context, c *client, document []byte) error {
 		return err
 	}
 	var d v1.DryRun
-	err := a.awaitJob(ctx, "devices", func() (v1.JobProgress, error) {
-		d = v1.DryRun{}
-		err := c.call(ctx, http.MethodGet, "/v1/dry-runs/"+url.PathEscape(job.ID), nil, nil, &d)
+	err := a.awaitJob(ctx, "devices", func() (p v1.JobProgress, err error) {
+		d, err = fetch[v1.DryRun](ctx, c, "/v1/dry-runs/"+url.PathEscape(job.ID), nil)
 		return d.JobProgress, err
 	})
 	if err != nil {
@@ -78,7 +77,7 @@ func (a *app) awaitJob(ctx context.Context, what string, ask func() (v1.JobProgr
 		case err != nil:
 			return err
 		case p.Failed != "":
-			return fmt.Errorf("the verifier could not finish: %s", p.Failed)
+			return fmt.Errorf("the verifier could not finish: %s", safe(p.Failed))
 		case p.Over:
 			return nil
 		}
@@ -114,7 +113,7 @@ func (a *app) writeDryRun(w io.Writer, d *v1.DryRun) error {
 	if err := t.write(w); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\n%d devices appraised, %d cannot be; it would supersede: %s\n", d.Devices, d.Unjudged, safe(orNone(strings.Join(d.Supersedes, ", "))))
+	fmt.Fprintf(w, "\n%d devices appraised, %d cannot be; it would supersede: %s\n", d.Devices, d.Unjudged, safe(cmp.Or(strings.Join(d.Supersedes, ", "), "nothing")))
 	if len(d.Changes) == 0 {
 		return nil
 	}
@@ -139,13 +138,6 @@ func (a *app) writeDryRun(w io.Writer, d *v1.DryRun) error {
 		fmt.Fprintf(w, "and %d more\n", d.Left)
 	}
 	return nil
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "nothing"
-	}
-	return s
 }
 
 func whatChanges(c *v1.DryRunDevice) string {

@@ -60,10 +60,10 @@ func verdict(s result.State) error {
 	return &exit{code: exitUnknown}
 }
 
-// need checks the number of arguments by their names in the usage line.
+// need checks the number of arguments by their names in the usage line. One in brackets may be left out.
 func need(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) < len(names) {
+		if len(args) < len(names) && names[len(args)][0] != '[' {
 			return usagef(cmd, "%s is missing", names[len(args)])
 		}
 		if len(args) > len(names) {

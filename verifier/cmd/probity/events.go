@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"net/http"
 	"net/url"
 	"strconv"
 
@@ -17,15 +16,8 @@ func (a *app) eventsCommand() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{Use: "events", Short: "List what happened, newest first", Args: need()}
 	cmd.Flags().StringVar(&device, "device", "", "only of this device: label, or id or its start")
-	cmd.Flags().IntVar(&limit, "limit", 100, "most events to list")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if limit < 1 {
-			return usagef(cmd, "--limit %d: want at least 1", limit)
-		}
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
+	limitFlag(cmd, &limit, 100, "most events to list")
+	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, _ []string) error {
 		path := "/v1/events"
 		if device != "" {
 			path = devicePath(device, "events")
@@ -35,7 +27,7 @@ func (a *app) eventsCommand() *cobra.Command {
 			return err
 		}
 		return a.print(list, func(w io.Writer) error { return a.writeEvents(w, list.Events) })
-	}
+	})
 	_ = cmd.RegisterFlagCompletionFunc("device", a.completeDevices)
 	return a.reads(cmd)
 }
@@ -46,13 +38,13 @@ func listEvents(ctx context.Context, c *client, path string, limit int) (v1.Even
 	query := url.Values{}
 	for {
 		query.Set("limit", strconv.Itoa(min(pageSize, limit-len(all.Events))))
-		var page v1.Events
-		if err := c.call(ctx, http.MethodGet, path, query, nil, &page); err != nil {
+		page, err := fetch[v1.Events](ctx, c, path, query)
+		if err != nil {
 			return all, err
 		}
 		all.Events = append(all.Events, page.Events...)
 		all.Next = page.Next
-		if page.Next == 0 || len(all.Events) >= limit {
+		if page.Next == 0 || len(page.Events) == 0 || len(all.Events) >= limit {
 			return all, nil
 		}
 		query.Set("before", strconv.FormatInt(page.Next, 10))

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -87,11 +85,7 @@ evidence on each part rests on, and how fresh it is. It reads what is stored and
 DEVICE is its label, or its id or the first characters of it (at least 4). The exit code tells the state: see
 probity --help.`,
 		Args: need("DEVICE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
+		RunE: a.asks(func(cmd *cobra.Command, c *client, args []string) error {
 			e, err := explain(cmd.Context(), c, args[0])
 			if err != nil {
 				return unknownDevice(err)
@@ -100,21 +94,16 @@ probity --help.`,
 				return err
 			}
 			return verdict(e.Device.State)
-		},
+		}),
 	})
 }
 
 // explain collects what the verifier knows.
 func explain(ctx context.Context, c *client, name string) (*explanation, error) {
-	var d deviceDocument
-	if err := c.call(ctx, http.MethodGet, devicePath(name), nil, nil, &d.Device); err != nil {
+	d, err := c.deviceWithResults(ctx, name, 1)
+	if err != nil {
 		return nil, err
 	}
-	var results v1.Results
-	if err := c.call(ctx, http.MethodGet, devicePath(d.ID, "results"), url.Values{"limit": {"1"}}, nil, &results); err != nil {
-		return nil, err
-	}
-	d.Results = results.Results
 	e := &explanation{
 		Device: d.Device, Reason: reason(d), Findings: []explained{}, Gaps: []gap{}, Parts: []partSummary{},
 		Freshness: freshness{LastSeen: d.LastSeen, StaleAt: d.StaleAt}, Next: stepsFor(&d.Device),
@@ -129,8 +118,8 @@ func explain(ctx context.Context, c *client, name string) (*explanation, error) 
 	if !r.IssuedAt.IsZero() {
 		e.Freshness.Asked = &r.IssuedAt
 	}
-	var similar v1.SimilarFindings
-	switch err := c.call(ctx, http.MethodGet, devicePath(d.ID, "similar"), nil, nil, &similar); {
+	similar, err := fetch[v1.SimilarFindings](ctx, c, devicePath(d.ID, "similar"), nil)
+	switch {
 	case isMissing(err): // a verifier of an older version
 	case err != nil:
 		return nil, err

@@ -106,8 +106,8 @@ func newFake(t *testing.T) *fake {
 	return f
 }
 
-// token is what scripts sign in with.
-const token = "pbo1.acme.0123456789abcdef.secret"
+// fakeToken is what scripts sign in with.
+const fakeToken = "pbo1.acme.0123456789abcdef.secret"
 
 // pin returns the fingerprint of the server's certificate, which is its own CA.
 func (f *fake) pin() string {
@@ -119,7 +119,7 @@ func (f *fake) setup(env *testscript.Env) error {
 	prepare(env)
 	for name, value := range map[string]string{
 		"PROBITY_URL": f.server.URL, "PROBITY_CA_FINGERPRINT": f.pin(),
-		"PROBITY_TOKEN": token,
+		"PROBITY_TOKEN": fakeToken,
 		"ID":            strings.Repeat("ab", 32), "OTHER": strings.Repeat("cd", 32), "HOSTILE": hostile,
 	} {
 		env.Setenv(name, value)
@@ -239,6 +239,6 @@ func (f *fake) forget(*testscript.TestScript, bool, []string) {
 
 // connection writes the connection to a file: "connection FILE".
 func (f *fake) connection(ts *testscript.TestScript, _ bool, args []string) {
-	text := fmt.Sprintf("url: %s\nca_fingerprint: %s\ntoken: %s\n", f.server.URL, f.pin(), token)
+	text := fmt.Sprintf("url: %s\nca_fingerprint: %s\ntoken: %s\n", f.server.URL, f.pin(), fakeToken)
 	ts.Check(writeFile(ts.MkAbs(args[0]), text))
 }

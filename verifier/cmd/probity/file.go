@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 )
 
 // readFile reads a file of at most limit bytes, or stdin if name is "-". Kernel files report a size of 0, so it is the
@@ -36,9 +37,13 @@ func (a *app) readFile(name string, limit int) ([]byte, error) {
 	return b, nil
 }
 
+// shownName returns how messages call a file or key.
 func shownName(name string) string {
 	if name == "-" {
 		return "standard input"
+	}
+	if strings.HasPrefix(name, tokenScheme) {
+		name, _, _ = strings.Cut(name, "?") // there may be a PIN in what follows
 	}
 	return name
 }

@@ -16,7 +16,7 @@ func strengthLines(r *result.Result) []line {
 		return nil
 	}
 	var lines []line
-	for _, m := range []result.Submod{result.Identity, result.Boot, result.Runtime, result.Flash, result.Platform} {
+	for _, m := range submods {
 		lines = append(lines, line{string(m), r.Strength.Of(m).Meaning()})
 	}
 	return lines

@@ -2,10 +2,8 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -35,15 +33,7 @@ func (a *app) fleetSummary() *cobra.Command {
 		Use: "summary", Short: "Count devices by state and by age of their evidence; what changed in a day, what needs attention",
 		Args: need(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			var s v1.Summary
-			if err := c.call(cmd.Context(), http.MethodGet, "/v1/fleet/summary", nil, nil, &s); err != nil {
-				return err
-			}
-			return a.print(s, func(w io.Writer) error { return a.writeSummary(w, &s) })
+			return show(a, cmd, "/v1/fleet/summary", nil, a.writeSummary)
 		},
 	}
 }
@@ -155,23 +145,16 @@ func (a *app) fleetClusters() *cobra.Command {
 		Long: `List clusters of devices whose newest results have the same finding: same code, component and observed value. One bad
 release is one line, however many devices run it. "probity device list --cluster ID" lists the devices.`,
 	}
-	cmd.Flags().IntVar(&limit, "limit", 50, "most clusters to list")
+	limitFlag(cmd, &limit, 50, "most clusters to list")
 	cmd.Flags().StringVar(&severity, "severity", "", "only findings at least so severe: info, warning or critical (default: warning)")
 	_ = cmd.RegisterFlagCompletionFunc("severity", fixed(severities...))
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if limit < 1 {
-			return usagef(cmd, "--limit %d: want at least 1", limit)
-		}
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, _ []string) error {
 		query := url.Values{"limit": {strconv.Itoa(limit)}}
 		if severity != "" {
 			query.Set("severity", severity)
 		}
-		var list v1.Clusters
-		if err := c.call(cmd.Context(), http.MethodGet, "/v1/fleet/clusters", query, nil, &list); err != nil {
+		list, err := fetch[v1.Clusters](cmd.Context(), c, "/v1/fleet/clusters", query)
+		if err != nil {
 			return err
 		}
 		if list.More {
@@ -181,7 +164,7 @@ release is one line, however many devices run it. "probity device list --cluster
 			a.say("no device fails")
 		}
 		return a.print(list, func(w io.Writer) error { return a.writeClusters(w, list.Clusters) })
-	}
+	})
 	return cmd
 }
 
@@ -227,42 +210,31 @@ func (a *app) fleetCluster() *cobra.Command {
 		Use: "cluster ID", Short: "Show a cluster: what fails, where, since when, on which devices", Args: need("ID"),
 		ValidArgsFunction: first(a.completeClusters),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
+			err := show(a, cmd, "/v1/fleet/clusters/"+url.PathEscape(args[0]), nil, a.writeCluster)
+			if isMissing(err) {
+				return fmt.Errorf("cluster %q: %w; no device shows it any more, or see \"probity fleet clusters\"", args[0], err)
 			}
-			cluster, err := c.cluster(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.print(cluster, func(w io.Writer) error {
-				var b bytes.Buffer
-				fmt.Fprintf(&b, "%s  %s: %s\n", a.paint(strings.ToUpper(safe(string(cluster.Severity))),
-					severityColour(cluster.Severity)),
-					count(cluster.Devices, "device"), safe(cluster.Component))
-				fmt.Fprintf(&b, "%s\n\n", safe(cluster.Meaning))
-				writeLines(&b, 0, []line{
-					{"finding", cluster.Code},
-					{"expected", cluster.Expected},
-					{"observed", cluster.Observed},
-					{"nearest", cluster.Nearest},
-					{"since", withAge(&cluster.Since)},
-					{"models", values(cluster.Models)},
-					{"groups", values(cluster.Groups)},
-					{"what to do", cluster.Action},
-					{"devices", "probity device list --cluster " + cluster.ID},
-				})
-				_, err := b.WriteTo(w)
-				return err
-			})
+			return err
 		},
 	}
 }
 
-func (c *client) cluster(ctx context.Context, id string) (one v1.Cluster, err error) {
-	err = c.call(ctx, http.MethodGet, "/v1/fleet/clusters/"+url.PathEscape(id), nil, nil, &one)
-	if isMissing(err) {
-		return one, fmt.Errorf("cluster %q: %w; no device shows it any more, or see \"probity fleet clusters\"", id, err)
-	}
-	return one, err
+func (a *app) writeCluster(w io.Writer, c *v1.Cluster) error {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s  %s: %s\n", a.paint(strings.ToUpper(safe(string(c.Severity))), severityColour(c.Severity)),
+		count(c.Devices, "device"), safe(c.Component))
+	fmt.Fprintf(&b, "%s\n\n", safe(c.Meaning))
+	writeLines(&b, 0, []line{
+		{"finding", c.Code},
+		{"expected", c.Expected},
+		{"observed", c.Observed},
+		{"nearest", c.Nearest},
+		{"since", withAge(&c.Since)},
+		{"models", values(c.Models)},
+		{"groups", values(c.Groups)},
+		{"what to do", c.Action},
+		{"devices", "probity device list --cluster " + c.ID},
+	})
+	_, err := b.WriteTo(w)
+	return err
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strconv"
 	"time"
@@ -20,15 +19,8 @@ import (
 func (a *app) fleetChanges() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{Use: "changes", Short: "List which devices went from a state to another, newest first", Args: need()}
-	cmd.Flags().IntVar(&limit, "limit", 50, "most changes to list")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if limit < 1 {
-			return usagef(cmd, "--limit %d: want at least 1", limit)
-		}
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
+	limitFlag(cmd, &limit, 50, "most changes to list")
+	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, _ []string) error {
 		all, err := c.changes(cmd.Context(), limit)
 		if err != nil {
 			return err
@@ -49,7 +41,7 @@ func (a *app) fleetChanges() *cobra.Command {
 			}
 			return t.write(w)
 		})
-	}
+	})
 	return cmd
 }
 
@@ -57,33 +49,12 @@ func (a *app) fleetChanges() *cobra.Command {
 func (c *client) changes(ctx context.Context, limit int) (v1.Changes, error) {
 	all := v1.Changes{Changes: []v1.Change{}}
 	query := url.Values{}
-	err := pages(limit, func(want int) (int, bool, error) {
-		query.Set("limit", strconv.Itoa(want))
-		var page v1.Changes
-		if err := c.call(ctx, http.MethodGet, "/v1/fleet/changes", query, nil, &page); err != nil {
-			return 0, false, err
-		}
+	err := collect(ctx, c, "/v1/fleet/changes", query, limit, func(page *v1.Changes) (int, bool) {
 		all.Changes, all.Next = append(all.Changes, page.Changes...), page.Next
 		query.Set("before", strconv.FormatInt(page.Next, 10))
-		return len(page.Changes), page.Next != 0, nil
+		return len(page.Changes), page.Next != 0
 	})
 	return all, err
-}
-
-// maxPage is how many entries of long lists one request asks for.
-const maxPage = 100
-
-// pages asks for pages until there is nothing more or limit entries came. ask returns how many came and whether there are
-// more.
-func pages(limit int, ask func(want int) (int, bool, error)) error {
-	for left := limit; left > 0; {
-		n, more, err := ask(min(left, maxPage))
-		if err != nil || !more || n == 0 {
-			return err
-		}
-		left -= n
-	}
-	return nil
 }
 
 // shownID returns a device's id for a table: whole with -o wide.
@@ -122,15 +93,7 @@ func (a *app) fleetHistory() *cobra.Command {
 		if err := between(query, from, to, time.Now()); err != nil {
 			return usagef(cmd, "%v", err)
 		}
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		var h v1.History
-		if err := c.call(cmd.Context(), http.MethodGet, "/v1/fleet/history", query, nil, &h); err != nil {
-			return err
-		}
-		return a.print(h, func(w io.Writer) error { return a.writeHistory(w, &h) })
+		return show(a, cmd, "/v1/fleet/history", query, a.writeHistory)
 	}
 	return cmd
 }
@@ -206,15 +169,7 @@ func (a *app) fleetFacets() *cobra.Command {
 		Use: "facets", Short: "List by what devices can be filtered: vendors, models, firmware, groups, findings, labels",
 		Args: need(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			var f v1.Facets
-			if err := c.call(cmd.Context(), http.MethodGet, "/v1/fleet/facets", nil, nil, &f); err != nil {
-				return err
-			}
-			return a.print(f, func(w io.Writer) error {
+			return show(a, cmd, "/v1/fleet/facets", nil, func(w io.Writer, f *v1.Facets) error {
 				t := a.table("FILTER", "VALUE", "DEVICES")
 				t.width = textWidth
 				add := func(filter string, list []v1.ValueCount) {

@@ -45,8 +45,8 @@ it may not because of what it runs, and 5 if nothing can be said of it now.`,
 		if err != nil {
 			return err
 		}
-		var d v1.Device // the gate takes full ids only
-		if err := c.call(cmd.Context(), http.MethodGet, devicePath(args[0]), nil, nil, &d); err != nil {
+		d, err := fetch[v1.Device](cmd.Context(), c, devicePath(args[0]), nil) // the gate takes full ids only
+		if err != nil {
 			return err
 		}
 		g, err := c.gate(cmd.Context(), d.ID, query)

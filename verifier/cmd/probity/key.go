@@ -125,11 +125,11 @@ func (a *app) publicKey(name, out string) error {
 	}
 	der, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", shownName(name), err)
 	}
 	id, err := manifest.KeyID(key)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", shownName(name), err)
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: pemPublic, Bytes: der})
 	view := struct {

@@ -48,10 +48,7 @@ func (a *app) showLog(cmd *cobra.Command, name, bank string) error {
 	if err != nil {
 		return usagef(cmd, "--bank: %v", err)
 	}
-	if a.output != "table" {
-		return a.print(log.View(), nil)
-	}
-	return a.print(nil, func(w io.Writer) error { return a.writeLog(w, log, alg) })
+	return a.print(log.View(), func(w io.Writer) error { return a.writeLog(w, log, alg) })
 }
 
 // chooseBank returns the bank to show: the one asked for, else the one that verifiers prefer.
@@ -80,10 +77,7 @@ func (a *app) writeLog(w io.Writer, log *eventlog.Log, alg pcr.Algorithm) error 
 	for i := range log.Events {
 		e := &log.Events[i]
 		d := e.Describe()
-		what := d.Kind
-		if d.Name != "" {
-			what += " " + d.Name
-		}
+		what := d.String()
 		if d.Detail != "" && d.Detail != d.Name {
 			what += ": " + d.Detail
 		}

@@ -58,14 +58,14 @@ func (a *app) importRIM(cmd *cobra.Command, n *creation, name string, signers, l
 	}
 	rim, err := tcgrim.Open(tag, certificates, time.Now())
 	if errors.Is(err, tcgrim.ErrSignature) {
-		return fmt.Errorf("%s: %w\nwho signed it? --signer takes the certificate itself, not one of an authority above it", name, err)
+		return fmt.Errorf("%s: %w\nwho signed it? --signer takes the certificate itself, not one of an authority above it", shownName(name), err)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", shownName(name), err)
 	}
 	m, err := rim.Manifest(rim.TagID)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", shownName(name), err)
 	}
 	about := &n.about
 	about.Vendor, about.Model, about.Version = cmp.Or(about.Vendor, m.Vendor), cmp.Or(about.Model, m.Model), cmp.Or(about.Version, m.Version)
@@ -98,7 +98,7 @@ func supportRIM(rim *tcgrim.RIM, name string, content []byte) error {
 	if last == nil {
 		return errors.New("the base RIM names no event log (*.rimel)")
 	}
-	return fmt.Errorf("%s: it is none of the %d event logs that the base RIM means; of the last: %w", name, len(files), last)
+	return fmt.Errorf("%s: it is none of the %d event logs that the base RIM means; of the last: %w", shownName(name), len(files), last)
 }
 
 func (a *app) readCertificate(name string) (*x509.Certificate, error) {

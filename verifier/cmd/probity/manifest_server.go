@@ -67,8 +67,9 @@ func (a *app) manifestSubmit() *cobra.Command {
 	cmd.Flags().DurationVar(&overlap, "overlap", 0, "how long the manifests that this one supersedes stay valid (default: as it says itself)")
 	cmd.Flags().StringVar(&proof, "log-proof", "", "`FILE` with the proof of its inclusion in a transparency log")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if overlap < 0 {
-			return usagef(cmd, "--overlap %s: want 0 or more", overlap)
+		seconds, err := wholeSeconds(cmd, "overlap", overlap)
+		if err != nil {
+			return err
 		}
 		document, err := a.readFile(args[0], manifest.MaxSize)
 		if err != nil {
@@ -90,7 +91,7 @@ func (a *app) manifestSubmit() *cobra.Command {
 		}
 		query := url.Values{}
 		if cmd.Flags().Changed("overlap") {
-			query.Set("overlap_seconds", strconv.FormatInt(int64(overlap/time.Second), 10))
+			query.Set("overlap_seconds", strconv.FormatInt(seconds, 10))
 		}
 		var m v1.Manifest
 		if err := c.upload(cmd.Context(), "/v1/manifests", query, logProof, document, &m); err != nil {
@@ -109,21 +110,15 @@ func (a *app) manifestList() *cobra.Command {
 	cmd.Flags().StringVar(&vendor, "vendor", "", "only those of this vendor")
 	cmd.Flags().StringVar(&model, "model", "", "only those of this model")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
 		query := url.Values{}
 		for name, value := range map[string]string{"state": state, "vendor": vendor, "model": model} {
 			if value != "" {
 				query.Set(name, value)
 			}
 		}
-		var list v1.Manifests
-		if err := c.call(cmd.Context(), http.MethodGet, "/v1/manifests", query, nil, &list); err != nil {
-			return err
-		}
-		return a.print(list, func(w io.Writer) error { return a.writeManifests(w, list.Manifests) })
+		return show(a, cmd, "/v1/manifests", query, func(w io.Writer, list *v1.Manifests) error {
+			return a.writeManifests(w, list.Manifests)
+		})
 	}
 	return cmd
 }
@@ -174,13 +169,15 @@ func (a *app) manifestSupersede() *cobra.Command {
 	var overlap time.Duration
 	cmd := &cobra.Command{
 		Use: "supersede OLD NEW", Short: "Let NEW take the place of OLD, after an overlap in which both are valid", Args: need("OLD", "NEW"),
+		ValidArgsFunction: a.completeManifests,
 	}
 	cmd.Flags().DurationVar(&overlap, "overlap", 0, "how long both are valid, such as 720h")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if overlap < 0 {
-			return usagef(cmd, "--overlap %s: want 0 or more", overlap)
+		seconds, err := wholeSeconds(cmd, "overlap", overlap)
+		if err != nil {
+			return err
 		}
-		return a.onManifest(cmd.Context(), args[0], http.MethodPost, v1.Supersession{By: args[1], Overlap: int64(overlap / time.Second)}, "supersede")
+		return a.onManifest(cmd.Context(), args[0], http.MethodPost, v1.Supersession{By: args[1], Overlap: seconds}, "supersede")
 	}
 	return cmd
 }
@@ -208,17 +205,15 @@ func (a *app) onManifest(ctx context.Context, name, method string, in any, rest 
 	}
 	var m v1.Manifest
 	if err := c.call(ctx, method, manifestPath(name, rest...), nil, in, &m); err != nil {
-		if isMissing(err) {
-			return fmt.Errorf("manifest %q: %w; see \"probity manifest list\"", name, err)
-		}
-		return err
+		return missing(err, "manifest", name, "manifest list")
 	}
 	return a.printManifest(m)
 }
 
 func (a *app) printManifest(m v1.Manifest) error {
 	return a.print(m, func(w io.Writer) error {
-		t := a.table("MANIFEST", m.Name)
+		t := a.table("MANIFEST", "")
+		t.heads[1].name = m.Name
 		add := func(name, value string) {
 			if value != "" && value != "-" {
 				t.add(name, value)
@@ -282,11 +277,7 @@ at all. Those that were accepted before stay.`,
 	}
 	cmd.Flags().BoolVar(&require, "require-log-proof", false, "accept manifests only with a log proof")
 	cmd.Flags().IntVar(&approvals, "approvals", 0, "how many others must consent before a manifest counts, 0 to 5")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, _ []string) error {
 		var s v1.Settings
 		var in v1.SettingsPatch
 		if cmd.Flags().Changed("require-log-proof") {
@@ -295,12 +286,11 @@ at all. Those that were accepted before stay.`,
 		if cmd.Flags().Changed("approvals") {
 			in.ManifestApprovals = &approvals
 		}
+		method, body := http.MethodGet, any(nil)
 		if in != (v1.SettingsPatch{}) {
-			err = c.call(cmd.Context(), http.MethodPatch, "/v1/settings", nil, in, &s)
-		} else {
-			err = c.call(cmd.Context(), http.MethodGet, "/v1/settings", nil, nil, &s)
+			method, body = http.MethodPatch, in
 		}
-		if err != nil {
+		if err := c.call(cmd.Context(), method, "/v1/settings", nil, body, &s); err != nil {
 			return err
 		}
 		return a.print(s, func(w io.Writer) error {
@@ -309,6 +299,6 @@ at all. Those that were accepted before stay.`,
 			t.add("require-log-proof", strconv.FormatBool(s.RequireLogProof))
 			return t.write(w)
 		})
-	}
+	})
 	return cmd
 }

@@ -74,7 +74,11 @@ func (a *app) signManifest(name, key, out string, meta manifest.Meta) error {
 	if err != nil {
 		return err
 	}
-	a.say("signed %q for %q with key %x: %s, %d bytes", d.manifest.ID, meta.Issuer, id[:shortDigest/2], shownName(out), len(b))
+	where := out
+	if out == "-" {
+		where = "standard output"
+	}
+	a.say("signed %q for %q with key %x: %s, %d bytes", d.manifest.ID, meta.Issuer, id[:shortDigest/2], where, len(b))
 	return nil
 }
 
@@ -111,6 +115,10 @@ and model is not asked here: a verifier does that. The exit code is 0 if the man
 	return c
 }
 
+func notSigned(name string) error {
+	return fmt.Errorf("%s: it is not signed: probity manifest sign does that", shownName(name))
+}
+
 func (a *app) verifyManifest(name string, trust []string, now time.Time) error {
 	var keys []crypto.PublicKey
 	for _, file := range trust {
@@ -125,7 +133,7 @@ func (a *app) verifyManifest(name string, trust []string, now time.Time) error {
 		return err
 	}
 	if !signed(b) {
-		return fmt.Errorf("%s: it is not signed: probity manifest sign does that", shownName(name))
+		return notSigned(name)
 	}
 	m, signature, err := manifest.Open(b, manifest.TrustKeys(keys...), now)
 	switch {

@@ -2,7 +2,7 @@ package main
 
 import (
 	"io"
-	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,15 +14,7 @@ func (a *app) meCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "me", Short: "Show who you are to the verifier and what you may do", Args: need(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			var me v1.Me
-			if err := c.call(cmd.Context(), http.MethodGet, "/v1/me", nil, nil, &me); err != nil {
-				return err
-			}
-			return a.print(me, func(w io.Writer) error {
+			return show(a, cmd, "/v1/me", nil, func(w io.Writer, me *v1.Me) error {
 				lines := []line{
 					{"name", me.Name},
 					{"signed in with", me.Kind},
@@ -70,11 +62,4 @@ func roleNames() string {
 	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
 }
 
-func isRole(s string) bool {
-	for _, r := range roles {
-		if string(r) == s {
-			return true
-		}
-	}
-	return false
-}
+func isRole(s string) bool { return slices.Contains(roles, v1.Role(s)) }

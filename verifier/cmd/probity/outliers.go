@@ -25,19 +25,14 @@ outlier that no reference knows.`,
 	}
 	cmd.Flags().StringVar(&in.Vendor, "vendor", "", "only devices of this vendor")
 	cmd.Flags().StringVar(&in.Model, "model", "", "only devices of this model")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
+	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, _ []string) error {
 		var job v1.Job
 		if err := c.call(cmd.Context(), http.MethodPost, "/v1/outliers", nil, in, &job); err != nil {
 			return err
 		}
 		var found v1.Outliers
-		err = a.awaitJob(cmd.Context(), "devices", func() (v1.JobProgress, error) {
-			found = v1.Outliers{}
-			err := c.call(cmd.Context(), http.MethodGet, "/v1/outliers/"+url.PathEscape(job.ID), nil, nil, &found)
+		err := a.awaitJob(cmd.Context(), "devices", func() (p v1.JobProgress, err error) {
+			found, err = fetch[v1.Outliers](cmd.Context(), c, "/v1/outliers/"+url.PathEscape(job.ID), nil)
 			return found.JobProgress, err
 		})
 		if err != nil {
@@ -54,7 +49,7 @@ outlier that no reference knows.`,
 			}
 		}
 		return nil
-	}
+	})
 	return cmd
 }
 

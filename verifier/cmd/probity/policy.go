@@ -55,12 +55,12 @@ func (a *app) policyShow() *cobra.Command {
 }
 
 // policy asks for a version of the policy, for 0 the one in force.
-func (c *client) policy(ctx context.Context, version int64) (p v1.Policy, err error) {
+func (c *client) policy(ctx context.Context, version int64) (v1.Policy, error) {
 	query := url.Values{}
 	if version > 0 {
 		query.Set("version", strconv.FormatInt(version, 10))
 	}
-	return p, c.call(ctx, http.MethodGet, "/v1/policy", query, nil, &p)
+	return fetch[v1.Policy](ctx, c, "/v1/policy", query)
 }
 
 func policyHeading(p *v1.Policy) string {
@@ -84,15 +84,7 @@ func (a *app) policyVersions() *cobra.Command {
 	return &cobra.Command{
 		Use: "versions", Short: "List the newest versions of the policy document", Args: need(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			var list v1.Policies
-			if err := c.call(cmd.Context(), http.MethodGet, "/v1/policy/versions", nil, nil, &list); err != nil {
-				return err
-			}
-			return a.print(list, func(w io.Writer) error {
+			return show(a, cmd, "/v1/policy/versions", nil, func(w io.Writer, list *v1.Policies) error {
 				t := a.table("VERSION", "NAME", "IN FORCE", "SET", "BY", "DIGEST")
 				for _, p := range list.Policies {
 					force := ""

@@ -14,10 +14,30 @@ import (
 // maxSecret is the longest password or token that is read, in bytes.
 const maxSecret = 4 << 10
 
+// answer waits for what is typed, or until the person interrupts: reading itself goes on then.
+func (a *app) answer(read func() (string, error)) (string, error) {
+	type answer struct {
+		text string
+		err  error
+	}
+	came := make(chan answer, 1)
+	go func() {
+		text, err := read()
+		came <- answer{text, err}
+	}()
+	select {
+	case got := <-came:
+		return got.text, got.err
+	case <-a.interrupted:
+		fmt.Fprintln(a.stderr)
+		return "", errors.New("interrupted")
+	}
+}
+
 // confirm asks a question on the terminal.
 func (a *app) confirm(format string, args ...any) bool {
 	fmt.Fprint(a.stderr, safe(fmt.Sprintf(format, args...)))
-	line, err := bufio.NewReader(a.stdin).ReadString('\n')
+	line, err := a.answer(func() (string, error) { return bufio.NewReader(a.stdin).ReadString('\n') })
 	return err == nil && strings.EqualFold(strings.TrimSpace(line), "y")
 }
 
@@ -55,13 +75,20 @@ func (a *app) typed(prompt string) (string, error) {
 	if !ok {
 		return "", errors.New("there is no terminal to type on")
 	}
+	fd := int(file.Fd())
+	if state, err := term.GetState(fd); err == nil {
+		defer func() { _ = term.Restore(fd, state) }() // also where the answer never comes
+	}
 	fmt.Fprint(a.stderr, prompt)
-	b, err := term.ReadPassword(int(file.Fd()))
-	fmt.Fprintln(a.stderr)
-	if errors.Is(err, io.EOF) || err == nil && len(b) == 0 {
+	text, err := a.answer(func() (string, error) {
+		b, err := term.ReadPassword(fd)
+		fmt.Fprintln(a.stderr)
+		return string(b), err
+	})
+	if errors.Is(err, io.EOF) || err == nil && text == "" {
 		return "", errors.New("nothing was typed")
 	}
-	return string(b), err
+	return text, err
 }
 
 // newPassword reads a new password, typed twice on a terminal.

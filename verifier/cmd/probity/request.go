@@ -140,7 +140,7 @@ func problem(res *http.Response, path string, body []byte) error {
 		if len(p.Candidates) > 0 {
 			text := p.Detail
 			for _, c := range p.Candidates {
-				text += fmt.Sprintf("\n  %s  %s", c.ID, c.Label)
+				text += fmt.Sprintf("\n  %s  %s", c.ID, safe(c.Label))
 			}
 			return errors.New(text)
 		}

@@ -23,6 +23,8 @@ type app struct {
 	colour  bool
 	columns int // of the terminal that stdout is; 0: it is none
 
+	interrupted <-chan struct{} // closed when the person has had enough
+
 	connected *client // made when it is first needed
 	document  string  // what was last printed, as JSON: --watch compares it
 }
@@ -47,7 +49,7 @@ NO_COLOR switches colours off.`
 
 // run runs the command line args. It has written its errors to stderr; exitCode tells the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, colour: wantColour(stdout)}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, colour: wantColour(stdout), interrupted: ctx.Done()}
 	a.columns, _ = terminalSize(stdout)
 	root := a.root()
 	root.SetArgs(args)
@@ -145,7 +147,7 @@ func wantColour(w io.Writer) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
 }
 
-// say writes a message for people.
+// say writes a message for people, on one line whatever a name in it holds.
 func (a *app) say(format string, args ...any) {
-	fmt.Fprintln(a.stderr, safeLines(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(a.stderr, safe(fmt.Sprintf(format, args...)))
 }

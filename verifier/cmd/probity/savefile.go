@@ -25,7 +25,7 @@ func (o *outFlags) register(cmd *cobra.Command) {
 }
 
 // download writes what the verifier answers to a file, as a whole or not at all, or to standard output for "-".
-func (a *app) download(ctx context.Context, r request, out outFlags) (err error) {
+func (a *app) download(ctx context.Context, r request, out outFlags) error {
 	c, err := a.client()
 	if err != nil {
 		return err
@@ -38,7 +38,23 @@ func (a *app) download(ctx context.Context, r request, out outFlags) (err error)
 	if _, err := os.Stat(file); err == nil && !out.force {
 		return fmt.Errorf("%s is there: give --force to replace it", file)
 	}
-	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*") // mode 0600
+	var n int64
+	err = writeWhole(file, out.force, func(w io.Writer) (err error) {
+		m := a.meter()
+		defer m.end()
+		n, err = c.save(ctx, r, io.MultiWriter(w, &metered{meter: m}), 0)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	a.say("wrote %s to %s", size(uint64(n)), file)
+	return nil
+}
+
+// writeWhole makes a file of what fill writes: as a whole or not at all. Only its owner may read it.
+func writeWhole(name string, force bool, fill func(w io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*") // mode 0600
 	if err != nil {
 		return err
 	}
@@ -47,20 +63,13 @@ func (a *app) download(ctx context.Context, r request, out outFlags) (err error)
 			err = errors.Join(err, ignoreClosed(f.Close()), os.Remove(f.Name()))
 		}
 	}()
-	m := a.meter()
-	n, err := c.save(ctx, r, io.MultiWriter(f, &metered{meter: m}), 0)
-	m.end()
-	if err != nil {
+	if err = fill(f); err != nil {
 		return err
 	}
 	if err = errors.Join(f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err = finish(f.Name(), file, out.force); err != nil {
-		return err
-	}
-	a.say("wrote %s to %s", size(uint64(n)), file)
-	return nil
+	return finish(f.Name(), name, force)
 }
 
 // finish gives a finished file its name; without force not that of another.

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -24,28 +22,16 @@ in: devices that have it or ever had it and until when, manifests, baselines, de
   probity search /usr/sbin/sshd
   probity search CVE-2026-12345`,
 	}
-	cmd.Flags().IntVar(&limit, "limit", 200, "most places to list")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if limit < 1 {
-			return usagef(cmd, "--limit %d: want at least 1", limit)
-		}
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		var all v1.Search
+	limitFlag(cmd, &limit, 200, "most places to list")
+	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, args []string) error {
+		all := v1.Search{Hits: []v1.Hit{}}
 		query := url.Values{"q": {args[0]}}
-		err = pages(limit, func(want int) (int, bool, error) {
-			query.Set("limit", strconv.Itoa(want))
-			var page v1.Search
-			if err := c.call(cmd.Context(), http.MethodGet, "/v1/search", query, nil, &page); err != nil {
-				return 0, false, err
-			}
+		err := collect(cmd.Context(), c, "/v1/search", query, limit, func(page *v1.Search) (int, bool) {
 			n := len(page.Hits)
 			page.Hits = append(all.Hits, page.Hits...)
-			all = page
+			all = *page
 			query.Set("after", page.Next)
-			return n, page.Next != "", nil
+			return n, page.Next != ""
 		})
 		if err != nil {
 			return err
@@ -54,7 +40,7 @@ in: devices that have it or ever had it and until when, manifests, baselines, de
 			a.say("there are more places: raise --limit")
 		}
 		return a.print(all, func(w io.Writer) error { return a.writeSearch(w, &all) })
-	}
+	})
 	return cmd
 }
 

@@ -2,13 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -32,24 +33,29 @@ func (a *app) deviceShow() *cobra.Command {
 		Long: `Show a device: verdict and why, identity, findings, freshness, PCRs. DEVICE is its label, or its id or the first
 characters of it (at least 4). The exit code tells the state: see probity --help.`,
 		Args: need("DEVICE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
+		RunE: a.asks(func(cmd *cobra.Command, c *client, args []string) error {
+			d, err := c.deviceWithResults(cmd.Context(), args[0], shownResults)
 			if err != nil {
-				return err
-			}
-			var d deviceDocument
-			if err := c.call(cmd.Context(), http.MethodGet, devicePath(args[0]), nil, nil, &d.Device); err != nil {
 				return unknownDevice(err)
 			}
-			var results v1.Results
-			query := url.Values{"limit": {strconv.Itoa(shownResults)}}
-			if err := c.call(cmd.Context(), http.MethodGet, devicePath(d.ID, "results"), query, nil, &results); err != nil {
-				return unknownDevice(err)
-			}
-			d.Results = results.Results
 			return a.showDevice(d)
-		},
+		}),
 	}
+}
+
+// deviceWithResults asks for a device and its newest results.
+func (c *client) deviceWithResults(ctx context.Context, name string, most int) (d deviceDocument, err error) {
+	if d.Device, err = fetch[v1.Device](ctx, c, devicePath(name), nil); err != nil {
+		return d, err
+	}
+	d.Results, err = c.results(ctx, d.ID, most)
+	return d, err
+}
+
+// results asks for the newest results of a device, newest first.
+func (c *client) results(ctx context.Context, id string, most int) ([]v1.Result, error) {
+	list, err := fetch[v1.Results](ctx, c, devicePath(id, "results"), url.Values{"limit": {strconv.Itoa(most)}})
+	return list.Results, err
 }
 
 // unknownDevice gives the error for a device that is not known the exit code for it.
@@ -108,7 +114,7 @@ func reason(d deviceDocument) string {
 
 func (a *app) writeDevice(w io.Writer, d deviceDocument) error {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s  %s\n", a.paint(strings.ToUpper(string(d.State)), stateColour(d.State)), safe(named(d.Device)))
+	fmt.Fprintf(&b, "%s  %s\n", a.paint(strings.ToUpper(safe(string(d.State))), stateColour(d.State)), safe(named(d.Device)))
 	fmt.Fprintf(&b, "%s\n", safe(d.Reason))
 	fmt.Fprintf(&b, "identity level: %s\n", levelMeaning(d.Level))
 	r := newest(d)
@@ -187,11 +193,11 @@ func lineText(lines []line) string {
 func writeLines(b *bytes.Buffer, indent int, lines []line) {
 	width := 0
 	for _, l := range lines {
-		width = max(width, len(l.name))
+		width = max(width, utf8.RuneCountInString(safe(l.name)))
 	}
 	for _, l := range lines {
 		if l.value != "" {
-			fmt.Fprintf(b, "%*s%-*s  %s\n", indent, "", width, l.name, safe(l.value))
+			fmt.Fprintf(b, "%*s%-*s  %s\n", indent, "", width, safe(l.name), safe(l.value))
 		}
 	}
 }

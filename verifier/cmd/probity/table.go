@@ -10,16 +10,28 @@ import (
 // cell is the text of one cell and its colour. Text is escaped when the table is written.
 type cell struct{ text, colour string }
 
-// table is rows of cells under headings, written with aligned columns. A heading that begins with "+" is only shown with
-// -o wide.
+// heading is what stands above a column; one that is extra is only shown with -o wide.
+type heading struct {
+	name  string
+	extra bool
+}
+
+// table is rows of cells under headings, written with aligned columns.
 type table struct {
 	app   *app
-	heads []string
+	heads []heading
 	rows  [][]cell
 	width int // most characters of one cell; 0: no limit
 }
 
-func (a *app) table(heads ...string) *table { return &table{app: a, heads: heads} }
+// table returns an empty table. Headings that begin with "+" are extra.
+func (a *app) table(heads ...string) *table {
+	t := &table{app: a, heads: make([]heading, len(heads))}
+	for i, h := range heads {
+		t.heads[i].name, t.heads[i].extra = strings.CutPrefix(h, "+")
+	}
+	return t
+}
 
 // add appends a row without colours.
 func (t *table) add(texts ...string) {
@@ -39,9 +51,8 @@ func (t *table) write(w io.Writer) error {
 	var columns []int // that are shown
 	head := make([]cell, len(t.heads))
 	for i, h := range t.heads {
-		name, extra := strings.CutPrefix(h, "+")
-		head[i] = cell{name, bold}
-		if wide || !extra {
+		head[i] = cell{h.name, bold}
+		if wide || !h.extra {
 			columns = append(columns, i)
 		}
 	}

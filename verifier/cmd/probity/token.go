@@ -89,15 +89,7 @@ func (a *app) tokenList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List tokens, without their secrets", Args: need(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			var list v1.Tokens
-			if err := c.call(cmd.Context(), http.MethodGet, "/v1/tokens", nil, nil, &list); err != nil {
-				return err
-			}
-			return a.print(list, func(w io.Writer) error {
+			return show(a, cmd, "/v1/tokens", nil, func(w io.Writer, list *v1.Tokens) error {
 				t := a.table("TOKEN", "FOR", "NAME", "ROLE", "+VENDORS", "STATE", "USES LEFT", "DEVICES", "+CREATED", "EXPIRES")
 				for _, k := range list.Tokens {
 					purpose, uses, devices := enrolmentKind, strconv.Itoa(k.Uses), strconv.Itoa(len(k.Devices))
@@ -129,19 +121,12 @@ func (a *app) tokenRevoke() *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke TOKEN", Short: "End a token, by its id", Args: need("TOKEN"),
 		ValidArgsFunction: first(a.completeTokens),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
+		RunE: a.asks(func(cmd *cobra.Command, c *client, args []string) error {
 			if err := c.call(cmd.Context(), http.MethodDelete, "/v1/tokens/"+url.PathEscape(args[0]), nil, nil, nil); err != nil {
-				if isMissing(err) {
-					return fmt.Errorf("token %q: %w; see \"probity token list\"", args[0], err)
-				}
-				return err
+				return missing(err, "token", args[0], "token list")
 			}
 			a.say("revoked token %s", args[0])
 			return nil
-		},
+		}),
 	}
 }

@@ -110,7 +110,7 @@ func TestTopInTerminal(t *testing.T) {
 	f := newFake(t)
 	t.Setenv("PROBITY_URL", f.server.URL)
 	t.Setenv("PROBITY_CA_FINGERPRINT", f.pin())
-	t.Setenv("PROBITY_TOKEN", token)
+	t.Setenv("PROBITY_TOKEN", fakeToken)
 	t.Setenv("HOME", t.TempDir())
 	id := strings.Repeat("ab", 32)
 	device := v1.Device{ID: id, Label: "edge-7", Status: "active", State: result.Untrusted, Verdict: result.Untrusted}

@@ -42,7 +42,7 @@ var atHome = []string{
 func TestEveryChangeCanBeTried(t *testing.T) {
 	verbs := []string{
 		"add", "set", "remove", "create", "retire", "revoke", "revoke-key", "approve", "refuse", "label", "attest",
-		"capture", "submit",
+		"capture", "captures", "submit",
 		"supersede", "withdraw", "settings", "scope", "ack", "retry", "test", "password",
 	}
 	for name, c := range leaves(t) {

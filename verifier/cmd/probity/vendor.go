@@ -107,15 +107,9 @@ func (a *app) vendorList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List the keys that may sign manifests, revoked ones included", Args: need(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			var list v1.VendorKeys
-			if err := c.call(cmd.Context(), http.MethodGet, "/v1/vendors", nil, nil, &list); err != nil {
-				return err
-			}
-			return a.print(list, func(w io.Writer) error { return a.writeVendorKeys(w, list.Keys) })
+			return show(a, cmd, "/v1/vendors", nil, func(w io.Writer, list *v1.VendorKeys) error {
+				return a.writeVendorKeys(w, list.Keys)
+			})
 		},
 	}
 }
@@ -169,10 +163,7 @@ func (a *app) changeKey(ctx context.Context, key, method, what string, in any, d
 	}
 	var k v1.VendorKey
 	if err := c.call(ctx, method, "/v1/vendors/"+url.PathEscape(key)+"/"+what, nil, in, &k); err != nil {
-		if isMissing(err) {
-			return fmt.Errorf("key %q: %w; see \"probity vendor list\"", key, err)
-		}
-		return err
+		return missing(err, "key", key, "vendor list")
 	}
 	a.say("%s key %s of %s", done, shortKey(k.ID), k.Name)
 	return a.print(k, func(w io.Writer) error { return a.writeVendorKeys(w, []v1.VendorKey{k}) })

@@ -44,7 +44,7 @@ var harmless = map[string]bool{
 	"POST /v1/dry-runs": true, "POST /v1/policy/test": true, "POST /v1/outliers": true,
 }
 
-// changes reports whether a request changes something at the verifier. A bulk action that only counts does not.
+// changesSomething reports whether a request changes something at the verifier. A bulk action that only counts does not.
 func changesSomething(method, path string, in any) bool {
 	if method == http.MethodGet || method == http.MethodHead || harmless[method+" "+path] {
 		return false
@@ -77,13 +77,16 @@ func (a *app) showRequest(method, path string, query url.Values, in any) error {
 		hideSecrets(r.Body)
 	}
 	a.say("dry run: nothing was changed; this would be sent:")
-	return errors.Join(errDry, a.print(r, func(w io.Writer) error {
+	if err := a.print(r, func(w io.Writer) error {
 		fmt.Fprintf(w, "%s %s\n", r.Method, safe(r.Path))
 		if r.Body == nil {
 			return nil
 		}
 		return writeJSON(w, r.Body)
-	}))
+	}); err != nil {
+		return err
+	}
+	return errDry
 }
 
 // hideSecrets replaces secrets anywhere in a document.
