@@ -64,7 +64,7 @@ func (d *device) raw(c v1.Capture) []byte {
 		if err != nil {
 			d.w.t.Fatal(err)
 		}
-		req.Header.Set("Authorization", "Bearer "+d.w.Operator)
+		req.Header.Set("Authorization", "Bearer "+d.w.Bearer)
 		res, err := d.w.HTTP.Do(req)
 		if err != nil {
 			d.w.t.Fatal(err)

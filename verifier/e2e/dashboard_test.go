@@ -83,8 +83,8 @@ func TestDashboard(t *testing.T) {
 		Name: "vic", Role: v1.Vendor, Vendors: []string{"Acme"}, Password: password,
 	}, nil)
 	change("vic", "Manifests")
-	acme := w.vendor()
-	must(submit(b, w.URL, acme.Sign(acme.release("2.4.1", healthy(t)))))
+	acme := w.AddVendor("Acme", "R*")
+	must(submit(b, w.URL, acme.MustSign(w.MustRelease("2.4.1", healthy(t)))))
 	var manifests v1.Manifests
 	if w.Must(http.MethodGet, "/v1/manifests", nil, &manifests); len(manifests.Manifests) != 1 ||
 		manifests.Manifests[0].Name != "acme/r7/2.4.1" {

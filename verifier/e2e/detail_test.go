@@ -16,8 +16,8 @@ import (
 func TestExplained(t *testing.T) {
 	w := newWorld(t, nil)
 	good, bad := w.device(w.CA, healthy(t)), w.device(w.CA, implanted(t))
-	acme := w.vendor()
-	acme.Submit(acme.release("2.4.1", healthy(t)))
+	acme := w.AddVendor("Acme", "R*")
+	acme.MustSubmit(w.MustRelease("2.4.1", healthy(t)))
 	good.attest(result.Trusted)
 	bad.attest(result.Untrusted)
 	digest := hex.EncodeToString(loaderDigest(t, implanted(t).Booted, healthy(t).Booted))

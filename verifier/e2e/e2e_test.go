@@ -154,7 +154,7 @@ func TestPublishedResult(t *testing.T) {
 	d.attest(result.Unsupported)
 	ears := make(chan string, 1)
 	o := mqtt.NewClientOptions().AddBroker("tls://" + w.Config.MQTT.Listen).SetClientID("relying-party").SetTLSConfig(w.TLS()).
-		SetUsername("operator").SetPassword(w.Operator).SetOnConnectHandler(func(c mqtt.Client) {
+		SetUsername("operator").SetPassword(w.Bearer).SetOnConnectHandler(func(c mqtt.Client) {
 		c.Subscribe(proto.Results("default"), 1, func(_ mqtt.Client, m mqtt.Message) { ears <- string(m.Payload()) })
 	})
 	c := mqtt.NewClient(o)
@@ -197,7 +197,7 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+w.Operator)
+	req.Header.Set("Authorization", "Bearer "+w.Bearer)
 	res, err := w.HTTP.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -100,7 +100,7 @@ func TestVendorStory(t *testing.T) {
 	first, second := product("1.0"), product("1.1")
 	w := newWorld(t, nil)
 	vendor := w.AddVendor("Acme", "E*")
-	vendor.Submit(shipped(t, first, 1, 1))
+	vendor.MustSubmit(shipped(t, first, 1, 1))
 
 	d := w.edge(first)
 	d.attest(result.Trusted) // it was never golden
@@ -127,11 +127,11 @@ func TestVendorStory(t *testing.T) {
 		t.Errorf("changes of the image = %+v, want the driver by its name", changes)
 	}
 
-	vendor.Submit(shipped(t, second, 2, 1))
+	vendor.MustSubmit(shipped(t, second, 2, 1))
 	d.attest(result.Trusted) // the old one, in the overlap
 	d.reboot(machine(t, second))
 	d.attest(result.Trusted)
-	vendor.Submit(shipped(t, second, 2, 2))
+	vendor.MustSubmit(shipped(t, second, 2, 2))
 	d.attest(result.Trusted)
 	d.reboot(machine(t, first))
 	d.attest(result.Untrusted)

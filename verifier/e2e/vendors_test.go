@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
 	"net/url"
@@ -12,51 +11,12 @@ import (
 
 	"github.com/probity-attest/probity/firmware/eventlog"
 	"github.com/probity-attest/probity/firmware/eventlog/eventlogtest"
-	"github.com/probity-attest/probity/firmware/ima"
 	"github.com/probity-attest/probity/firmware/manifest"
 	"github.com/probity-attest/probity/firmware/pcr"
-	"github.com/probity-attest/probity/firmware/shipment"
 	v1 "github.com/probity-attest/probity/verifier/api/v1"
 	"github.com/probity-attest/probity/verifier/e2e/virtual"
-	worlds "github.com/probity-attest/probity/verifier/e2e/world"
 	"github.com/probity-attest/probity/verifier/result"
 )
-
-// vendor is a vendor of a world.
-type vendor struct {
-	*worlds.Vendor
-	w *world
-}
-
-// vendor lets a new key speak for Acme's R models.
-func (w *world) vendor() *vendor {
-	w.t.Helper()
-	return &vendor{Vendor: w.AddVendor("Acme", "R*"), w: w}
-}
-
-// release makes a manifest of what a machine boots and runs.
-func (v *vendor) release(version string, m virtual.Machine) *manifest.Manifest {
-	v.w.t.Helper()
-	out, _, err := shipment.Build(v.w.t.Context(), shipment.Input{
-		About: manifest.Manifest{ID: "acme/r7/" + version, Vendor: "Acme", Model: "R7", Version: version},
-		Logs:  []shipment.Log{{Name: "factory", Content: m.Booted}},
-	})
-	if err != nil {
-		v.w.t.Fatal(err)
-	}
-	seen := map[string]bool{}
-	for s := ima.NewScanner(m.IMA); s.Scan(); {
-		f, ok := s.Entry().File()
-		key := f.Path + string(f.Digest)
-		if !ok || f.Path == ima.BootAggregatePath || len(f.Digest) != sha256.Size || seen[key] {
-			continue
-		}
-		seen[key] = true
-		out.Files = append(out.Files, manifest.File{Path: f.Path, Digest: manifest.Digest{Algorithm: pcr.SHA256, Value: bytes.Clone(f.Digest)}})
-	}
-	out.Files = manifest.SortFiles(out.Files)
-	return out
-}
 
 func manifestPath(id string, rest ...string) string {
 	return strings.Join(append([]string{"/v1/manifests/" + url.PathEscape(id)}, rest...), "/")
@@ -78,17 +38,17 @@ func TestVendor(t *testing.T) {
 	old, next := w.device(w.CA, healthy(t)), w.device(w.CA, implanted(t))
 	old.attest(result.Unsupported)
 	next.attest(result.Unsupported)
-	acme := w.vendor()
-	if m := acme.Submit(acme.release("2.4.1", healthy(t))); m.State != "active" || !m.Counts {
+	acme := w.AddVendor("Acme", "R*")
+	if m := acme.MustSubmit(w.MustRelease("2.4.1", healthy(t))); m.State != "active" || !m.Counts {
 		t.Errorf("manifest = %+v, want it active", m)
 	}
 	old.attest(result.Trusted)
 	next.attest(result.Untrusted)
 
-	update := acme.release("2.5.0", implanted(t))
+	update := w.MustRelease("2.5.0", implanted(t))
 	update.Supersedes = []manifest.Supersession{{ID: "acme/r7/2.4.1"}}
 	var job v1.Job
-	if err := w.Upload("/v1/dry-runs", acme.Sign(update), &job); err != nil {
+	if err := w.Call(http.MethodPost, "/v1/dry-runs", acme.MustSign(update), &job); err != nil {
 		t.Fatal(err)
 	}
 	var dry v1.DryRun
@@ -100,7 +60,7 @@ func TestVendor(t *testing.T) {
 		t.Errorf("dry run = %+v, want both trusted in the overlap, the new one after it", dry)
 	}
 
-	acme.Submit(update)
+	acme.MustSubmit(update)
 	old.attest(result.Trusted)
 	next.attest(result.Trusted)
 	var m v1.Manifest
@@ -119,13 +79,13 @@ func TestVendor(t *testing.T) {
 
 	w.Must(http.MethodPost, manifestPath("acme/r7/2.5.0", "withdraw"), v1.Withdrawal{Reason: "built from the wrong branch"}, nil)
 	next.attest(result.Untrusted)
-	fixed := acme.release("2.5.1", implanted(t))
-	acme.Submit(fixed)
+	fixed := w.MustRelease("2.5.1", implanted(t))
+	acme.MustSubmit(fixed)
 	next.attest(result.Trusted)
 	w.Must(http.MethodPost, "/v1/vendors/"+acme.ID+"/revoke", v1.KeyRevocation{Reason: "stolen"}, nil)
 	next.attest(result.Trusted) // what was submitted before stays
-	late := acme.release("2.5.2", implanted(t))
-	if err := w.Upload("/v1/manifests", acme.Sign(late), &m); err == nil || !strings.Contains(err.Error(), "was revoked") {
+	late := w.MustRelease("2.5.2", implanted(t))
+	if err := w.Call(http.MethodPost, "/v1/manifests", acme.MustSign(late), &m); err == nil || !strings.Contains(err.Error(), "was revoked") {
 		t.Errorf("submitted with the revoked key: %v", err)
 	}
 }
@@ -134,9 +94,9 @@ func TestVendor(t *testing.T) {
 func TestDenied(t *testing.T) {
 	w := newWorld(t, nil)
 	d, other := w.device(w.CA, implanted(t)), w.device(w.CA, healthy(t))
-	acme := w.vendor()
-	acme.Submit(acme.release("2.4.1", healthy(t)))
-	acme.Submit(acme.release("2.5.0", implanted(t)))
+	acme := w.AddVendor("Acme", "R*")
+	acme.MustSubmit(w.MustRelease("2.4.1", healthy(t)))
+	acme.MustSubmit(w.MustRelease("2.5.0", implanted(t)))
 	d.attest(result.Trusted)
 	other.attest(result.Trusted)
 	digest := hex.EncodeToString(loaderDigest(t, implanted(t).Booted, healthy(t).Booted))

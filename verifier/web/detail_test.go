@@ -292,6 +292,8 @@ func TestSearch(t *testing.T) {
 	admin.get("/search?q=nothing").want(t, http.StatusOK, "It occurs nowhere")
 	s.api.Answer("GET /v1/search", v1.Search{Kind: "digest", Hits: []v1.Hit{}})
 	admin.get("/search?q="+webtest.Digest("clean")).want(t, http.StatusOK, `action="/denylist"`)
+	s.api.Answer("GET /v1/search", v1.Search{Kind: "file", Hits: []v1.Hit{{Kind: "baseline", Object: "golden-r7", Name: "active"}}})
+	admin.get("/search?q=grubx64.efi").want(t, http.StatusOK, "<bdi>golden-r7</bdi>", ">active<")
 }
 
 func TestChannelTest(t *testing.T) {

@@ -34,6 +34,7 @@ type explainedFinding struct {
 	PCR    int    // -1: none
 	Region string // flash region
 	File   string
+	Novel  bool               // no reference value has what was observed
 	Others *v1.SimilarFinding // nil: not known
 	// OthersQuery selects the devices that show the same.
 	OthersQuery string
@@ -182,7 +183,7 @@ var (
 )
 
 func explainFinding(d *v1.Device, r *result.Result, f *result.Finding) explainedFinding {
-	e := explainedFinding{Finding: *f, Words: words(f), PCR: -1}
+	e := explainedFinding{Finding: *f, Words: words(f), PCR: -1, Novel: isNovel[f.Code]}
 	var where []string
 	if m := pcrPattern.FindStringSubmatch(f.Component); m != nil {
 		if n, err := strconv.Atoi(m[1]); err == nil && n < 24 {
@@ -357,6 +358,12 @@ func gapsOf(r *result.Result) []gap {
 		out = append(out, gap{"files that ran", "the list that the kernel keeps of them is empty"})
 	}
 	return out
+}
+
+// isNovel has the codes of findings that say that something is there of which no reference value knows.
+var isNovel = map[string]bool{
+	"boot-event-unknown": true, "boot-event-uncovered": true, "pcr-uncovered": true, "file-unknown": true, "flash-unknown": true,
+	"inventory-unknown": true,
 }
 
 // isGap has the codes of findings that say that something could not be checked.

@@ -114,8 +114,12 @@ func TestExplainFinding(t *testing.T) {
 	}
 	module := finding("boot-event-unknown", result.Critical, result.Boot,
 		"PCR 0, module 12345678-1234-1234-1234-123456789ABC", "was measured")
-	if got := explainFinding(d, r, &module); got.PCR != 0 || !strings.Contains(got.Where, "module or volume 12345678-") {
-		t.Errorf("PCR %d, where %q", got.PCR, got.Where)
+	if got := explainFinding(d, r, &module); got.PCR != 0 || !strings.Contains(got.Where, "module or volume 12345678-") || !got.Novel {
+		t.Errorf("PCR %d, where %q, novel %t", got.PCR, got.Where, got.Novel)
+	}
+	unread := finding("flash-unavailable", result.Warn, result.Flash, "flash region bios", "the device could not read it")
+	if explainFinding(d, r, &unread).Novel {
+		t.Error("what could not be read is said to be something that no reference value has")
 	}
 	odd := finding("x", result.Critical, result.Boot, "PCR 99, odd", "was measured")
 	if got := explainFinding(d, r, &odd); got.PCR != -1 {

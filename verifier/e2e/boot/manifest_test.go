@@ -55,7 +55,7 @@ func TestX86Manifest(t *testing.T) {
 	w := newWorld(t, nil)
 	vendor := w.AddVendor(q35Vendor, "*")
 	old := first.shipped(t, set, "1.0", 1, 1)
-	vendor.Submit(old)
+	vendor.MustSubmit(old)
 
 	oldDisk := first.ukiDisk(t, nil)
 	c := newComputer(t, w, q35(set, oldDisk))
@@ -72,14 +72,14 @@ func TestX86Manifest(t *testing.T) {
 	implant.off()
 
 	// The update: both are good until the vendor says that the old one may not come back.
-	vendor.Submit(second.shipped(t, set, "1.1", 2, 1))
+	vendor.MustSubmit(second.shipped(t, set, "1.1", 2, 1))
 	c.boot()
 	wantFindings(t, c.attest(result.Trusted))
 	c.spec.Disk = second.ukiDisk(t, nil)
 	c.boot()
 	wantFindings(t, c.attest(result.Trusted))
 	closed := second.shipped(t, set, "1.1.1", 2, 2)
-	vendor.Submit(closed)
+	vendor.MustSubmit(closed)
 	c.attest(result.Trusted)
 	c.spec.Disk = oldDisk
 	c.boot()

@@ -2,24 +2,73 @@ package world
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
-	"fmt"
-	"io"
 	"net/http"
 
+	"github.com/probity-attest/probity/firmware/ima"
 	"github.com/probity-attest/probity/firmware/manifest"
+	"github.com/probity-attest/probity/firmware/pcr"
+	"github.com/probity-attest/probity/firmware/shipment"
 	v1 "github.com/probity-attest/probity/verifier/api/v1"
+	"github.com/probity-attest/probity/verifier/e2e/virtual"
 )
 
-// Vendor is a vendor with a key of its own.
-type Vendor struct {
+// Signer signs manifests with a key that may speak for models of a vendor.
+type Signer struct {
 	Key *ecdsa.PrivateKey
 	ID  string // of the key
+
+	by *Operator
+}
+
+// AddSigner makes a key and lets it speak for models of a vendor, which are patterns.
+func (o *Operator) AddSigner(ctx context.Context, name string, models ...string) (*Signer, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	in := v1.NewVendorKey{
+		Name: name, Role: "vendor", Public: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})),
+		Scope: v1.KeyScope{Vendors: []string{name}, Models: models},
+	}
+	var k v1.VendorKey
+	if err := o.Ask(ctx, http.MethodPost, "/v1/vendors", in, &k); err != nil {
+		return nil, err
+	}
+	return &Signer{Key: key, ID: k.ID, by: o}, nil
+}
+
+// Sign returns a manifest with its signature.
+func (s *Signer) Sign(m *manifest.Manifest) ([]byte, error) {
+	unsigned, err := manifest.Encode(m)
+	if err != nil {
+		return nil, err
+	}
+	return manifest.Sign(unsigned, s.Key, manifest.Meta{Issuer: "https://vendor.example"})
+}
+
+// Submit signs a manifest and puts it in force.
+func (s *Signer) Submit(ctx context.Context, m *manifest.Manifest) (out v1.Manifest, err error) {
+	signed, err := s.Sign(m)
+	if err != nil {
+		return out, err
+	}
+	return out, s.by.Ask(ctx, http.MethodPost, "/v1/manifests", signed, &out)
+}
+
+// Vendor is a signer in a test: what it does must succeed.
+type Vendor struct {
+	*Signer
 
 	w *World
 }
@@ -27,66 +76,61 @@ type Vendor struct {
 // AddVendor lets a new key speak for models of a vendor.
 func (w *World) AddVendor(name string, models ...string) *Vendor {
 	w.tb.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	s, err := w.AddSigner(w.tb.Context(), name, models...)
 	if err != nil {
 		w.tb.Fatal(err)
 	}
-	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
-	if err != nil {
-		w.tb.Fatal(err)
-	}
-	in := v1.NewVendorKey{
-		Name: name, Role: "vendor", Public: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})),
-		Scope: v1.KeyScope{Vendors: []string{name}, Models: models},
-	}
-	var k v1.VendorKey
-	w.Must(http.MethodPost, "/v1/vendors", in, &k)
-	return &Vendor{w: w, Key: key, ID: k.ID}
+	return &Vendor{s, w}
 }
 
-// Sign returns a manifest with the vendor's signature.
-func (v *Vendor) Sign(m *manifest.Manifest) []byte {
+// MustSign is Sign.
+func (v *Vendor) MustSign(m *manifest.Manifest) []byte {
 	v.w.tb.Helper()
-	unsigned, err := manifest.Encode(m)
-	if err != nil {
-		v.w.tb.Fatal(err)
-	}
-	signed, err := manifest.Sign(unsigned, v.Key, manifest.Meta{Issuer: "https://vendor.example"})
+	signed, err := v.Sign(m)
 	if err != nil {
 		v.w.tb.Fatal(err)
 	}
 	return signed
 }
 
-// Submit signs a manifest and puts it in force.
-func (v *Vendor) Submit(m *manifest.Manifest) v1.Manifest {
+// MustSubmit is Submit.
+func (v *Vendor) MustSubmit(m *manifest.Manifest) v1.Manifest {
 	v.w.tb.Helper()
-	var out v1.Manifest
-	if err := v.w.Upload("/v1/manifests", v.Sign(m), &out); err != nil {
+	out, err := v.Submit(v.w.tb.Context(), m)
+	if err != nil {
 		v.w.tb.Fatal(err)
 	}
 	return out
 }
 
-// Upload sends a document as it is, as the operator.
-func (w *World) Upload(path string, document []byte, into any) error {
-	req, err := http.NewRequestWithContext(w.tb.Context(), http.MethodPost, w.URL+path, bytes.NewReader(document))
+// MustRelease is Release, of Acme's R7.
+func (w *World) MustRelease(version string, m virtual.Machine) *manifest.Manifest {
+	w.tb.Helper()
+	about := manifest.Manifest{ID: "acme/r7/" + version, Vendor: "Acme", Model: "R7", Version: version}
+	out, err := Release(w.tb.Context(), &m, shipment.Input{About: about})
 	if err != nil {
-		return err
+		w.tb.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+w.Operator)
-	req.Header.Set("Content-Type", "application/cose")
-	res, err := w.HTTP.Do(req)
+	return out
+}
+
+// Release makes a manifest of what a captured machine boots and runs, and of what else a shipment has.
+func Release(ctx context.Context, m *virtual.Machine, in shipment.Input) (*manifest.Manifest, error) {
+	in.Logs = append(in.Logs, shipment.Log{Name: "factory", Content: m.Booted})
+	out, _, err := shipment.Build(ctx, in)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		return err
+	seen := map[string]bool{}
+	for s := ima.NewScanner(m.IMA); s.Scan(); {
+		f, ok := s.Entry().File()
+		key := f.Path + string(f.Digest)
+		if !ok || f.Path == ima.BootAggregatePath || len(f.Digest) != sha256.Size || seen[key] {
+			continue
+		}
+		seen[key] = true
+		out.Files = append(out.Files, manifest.File{Path: f.Path, Digest: manifest.Digest{Algorithm: pcr.SHA256, Value: bytes.Clone(f.Digest)}})
 	}
-	if res.StatusCode >= 400 {
-		return fmt.Errorf("%s: %s: %s", path, res.Status, b)
-	}
-	return json.Unmarshal(b, into)
+	out.Files = manifest.SortFiles(out.Files)
+	return out, nil
 }

@@ -1,25 +1,14 @@
-// Package world starts whole verifiers for tests: a real one on loopback with a store, a broker, an API and a TPM maker
-// that its operator trusts, and an operator who asks its API.
+// Package world starts whole verifiers for tests and pictures: a real one on loopback with a store, a broker, an API and
+// a TPM maker that its operator trusts, an operator who asks its API, and vendors who sign manifests.
 package world
 
 import (
-	"bytes"
-	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
-	"regexp"
-	"sync"
 	"testing"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/probity-attest/probity/agent/tpm/tpmtest"
 	"github.com/probity-attest/probity/verifier"
@@ -29,46 +18,36 @@ import (
 // Patience is how long a condition is awaited.
 const Patience = 60 * time.Second
 
-// World is a verifier and the TPM maker that its operator trusts.
+// World is a verifier and the TPM maker that its operator trusts, in a test.
 type World struct {
+	*Operator
+
 	CA     *tpmtest.CA
 	Config verifier.Config
 
 	MQTT, Fingerprint, Token string // what a device needs to enrol
-	URL, Operator            string // API and the operator's token
-	HTTP                     *http.Client
 
-	tb   testing.TB
-	out  Buffer
-	stop func()
+	tb  testing.TB
+	out Buffer
+	end func() error
 }
 
 // New starts a verifier that ends with the test; change, which may be nil, adapts its configuration.
 func New(tb testing.TB, change func(*verifier.Config)) *World {
 	tb.Helper()
-	dir := tb.TempDir()
 	ca, err := tpmtest.NewCA("Acme TPM Works")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w := &World{tb: tb, CA: ca, Config: verifier.DefaultConfig()}
-	w.Config.StateDir = filepath.Join(dir, "verifier")
-	w.Config.Enrollment.Roots = filepath.Join(dir, "tpm-roots")
-	w.Config.MQTT.Listen, w.Config.API.Listen = "127.0.0.1:0", "127.0.0.1:0"
-	if err := os.MkdirAll(w.Config.Enrollment.Roots, 0o755); err != nil {
-		tb.Fatal(err)
-	}
-	if err := ca.WriteRoot(w.Config.Enrollment.Roots); err != nil {
-		tb.Fatal(err)
-	}
-	if err := ca.WriteIntermediate(w.Config.Enrollment.Roots); err != nil {
+	w := &World{tb: tb, CA: ca}
+	if w.Config, err = Settings(tb.TempDir(), ca); err != nil {
 		tb.Fatal(err)
 	}
 	if change != nil {
 		change(&w.Config)
 	}
 	w.Start()
-	tb.Cleanup(func() { w.Stop() })
+	tb.Cleanup(w.Stop)
 	return w
 }
 
@@ -78,38 +57,15 @@ func Attach(tb testing.TB, ca *tpmtest.CA, c verifier.Config) *World {
 	return &World{CA: ca, Config: c, tb: tb}
 }
 
-// EnrolLine finds what a verifier prints for devices: server, fingerprint and token are its groups.
-var EnrolLine = regexp.MustCompile(`probity-agent run --verifier (\S+) --ca-fingerprint (\S+) --token (\S+)`)
-
 // Start starts the verifier again after Stop and waits until it can hear devices. Ports stay the same.
 func (w *World) Start() {
 	w.tb.Helper()
 	log := slog.New(slog.NewTextHandler(w.tb.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	v, err := verifier.New(w.tb.Context(), w.Config, "test", log)
+	v, end, err := Run(w.tb.Context(), &w.Config, "test", log, &w.out)
 	if err != nil {
 		w.tb.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(w.tb.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- v.Run(ctx, &w.out) }()
-	var once sync.Once
-	w.stop = func() {
-		once.Do(func() {
-			cancel()
-			if err := <-ended; err != nil {
-				w.tb.Errorf("verifier ended: %v", err)
-			}
-		})
-	}
-	w.Fingerprint = v.Fingerprint()
-	select {
-	case <-v.Ready():
-	case err := <-ended:
-		w.tb.Fatalf("verifier ended: %v", err)
-	case <-time.After(Patience):
-		w.tb.Fatal("the verifier does not become ready")
-	}
-	w.Config.API.Listen, w.Config.MQTT.Listen = v.APIAddr(), v.MQTTAddr()
+	w.end, w.Fingerprint = end, v.Fingerprint()
 	if err := w.Connect(); err != nil {
 		w.tb.Fatal(err)
 	}
@@ -123,20 +79,17 @@ func (w *World) Start() {
 func (w *World) Output() string { return w.out.String() }
 
 // Stop ends the verifier and waits for its end.
-func (w *World) Stop() { w.stop() }
+func (w *World) Stop() {
+	if err := w.end(); err != nil {
+		w.tb.Errorf("verifier ended: %v", err)
+	}
+}
 
-// Connect reads the operator's context and asks for the verifier's health.
-func (w *World) Connect() error {
-	b, err := os.ReadFile(filepath.Join(w.Config.StateDir, "operator.yaml"))
-	if err != nil {
+// Connect reads the operator's token and asks for the verifier's health.
+func (w *World) Connect() (err error) {
+	if w.Operator, err = Operate(&w.Config); err != nil {
 		return err
 	}
-	var c struct{ URL, Token string }
-	if err := yaml.Unmarshal(b, &c); err != nil {
-		return err
-	}
-	w.URL, w.Operator = "https://"+w.Config.API.Listen, c.Token
-	w.HTTP = &http.Client{Transport: &http.Transport{TLSClientConfig: w.TLS()}, Timeout: Patience}
 	res, err := w.HTTP.Get(w.URL + "/healthz")
 	if err != nil {
 		return err
@@ -151,49 +104,16 @@ func (w *World) Connect() error {
 // TLS returns a configuration that trusts the verifier's CA and nobody else.
 func (w *World) TLS() *tls.Config {
 	w.tb.Helper()
-	pem, err := os.ReadFile(filepath.Join(w.Config.StateDir, "keys", "ca.pem"))
+	c, err := TLS(&w.Config)
 	if err != nil {
 		w.tb.Fatal(err)
 	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(pem)
-	return &tls.Config{RootCAs: pool}
+	return c
 }
 
-// Call asks the API as the operator. body and into are JSON, either may be nil. A status of 400 or more is the error.
+// Call is Ask for as long as the test lasts.
 func (w *World) Call(method, path string, body, into any) error {
-	var in io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		in = bytes.NewReader(b)
-	}
-	req, err := http.NewRequest(method, w.URL+path, in)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+w.Operator)
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	res, err := w.HTTP.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		return err
-	}
-	if res.StatusCode >= 400 {
-		return fmt.Errorf("%s %s: %s: %s", method, path, res.Status, b)
-	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(b, into)
+	return w.Ask(w.tb.Context(), method, path, body, into)
 }
 
 // Must is Call that must succeed.
@@ -239,7 +159,7 @@ func (w *World) Events(id, kind string) []v1.Event {
 // Baseline makes reference values of a device and puts them in force.
 func (w *World) Baseline(id, name string) {
 	w.tb.Helper()
-	w.Must(http.MethodPost, "/v1/baselines", map[string]any{"device": id, "name": name}, nil)
+	w.Must(http.MethodPost, "/v1/baselines", v1.NewBaseline{Device: id, Name: name}, nil)
 }
 
 // Await waits for a condition.
@@ -255,24 +175,4 @@ func (w *World) Await(what string, is func() bool) {
 			w.tb.Fatalf("waited %s in vain until %s", Patience, what)
 		}
 	}
-}
-
-// Buffer is a buffer that one goroutine writes and another reads.
-type Buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (s *Buffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-// String returns what was written so far.
-func (s *Buffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

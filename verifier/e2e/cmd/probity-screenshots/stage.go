@@ -3,34 +3,28 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
-	"sync"
 	"time"
 
-	"go.yaml.in/yaml/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/probity-attest/probity/agent"
 	"github.com/probity-attest/probity/agent/tpm/tpmtest"
+	"github.com/probity-attest/probity/firmware/flash"
 	"github.com/probity-attest/probity/firmware/manifest"
 	"github.com/probity-attest/probity/firmware/shipment"
 	"github.com/probity-attest/probity/verifier"
 	v1 "github.com/probity-attest/probity/verifier/api/v1"
 	"github.com/probity-attest/probity/verifier/e2e/virtual"
+	"github.com/probity-attest/probity/verifier/e2e/world"
 	"github.com/probity-attest/probity/verifier/result"
 )
 
@@ -42,27 +36,29 @@ const (
 	pollEvery  = 300 * time.Millisecond
 )
 
-// shownHost is the name that the pictures show for the verifier.
-const shownHost = "verifier.acme.example"
+// What the pictures show as the verifier's name, and as the release of verifier and agents.
+const (
+	shownHost = "verifier.acme.example"
+	release   = "1.5.0"
+)
 
 // stage is a running verifier with its devices.
 type stage struct {
-	out      io.Writer
-	started  time.Time
-	dir      string
-	layout   string // file with flashLayout
-	ca       *tpmtest.CA
-	cfg      verifier.Config
-	verifier *verifier.Verifier
-	printed  buffer
-	log      *slog.Logger
-	logFile  *os.File
-	stop     context.CancelFunc
-	running  errgroup.Group
-	http     *http.Client
-	url      string
-	token    string // of the operator on this machine
-	devices  []*device
+	*world.Operator
+
+	out     io.Writer
+	started time.Time
+	dir     string
+	layout  string // file with flashLayout
+	ca      *tpmtest.CA
+	cfg     verifier.Config
+	hook    *httptest.Server // is told of alerts
+	printed world.Buffer
+	log     *slog.Logger
+	logFile *os.File
+	end     func() error   // ends the verifier
+	running errgroup.Group // agents
+	devices []*device
 }
 
 // device is one role being played.
@@ -79,7 +75,7 @@ func (s *stage) say(format string, args ...any) {
 
 // newStage starts a verifier that nobody has set up yet.
 func newStage(ctx context.Context, testdata string, out io.Writer) (*stage, error) {
-	s := &stage{out: out, started: time.Now(), cfg: verifier.DefaultConfig(), stop: func() {}}
+	s := &stage{out: out, started: time.Now(), end: func() error { return nil }}
 	roles, err := cast(testdata)
 	if err != nil {
 		return nil, err
@@ -101,69 +97,26 @@ func newStage(ctx context.Context, testdata string, out io.Writer) (*stage, erro
 	if s.ca, err = tpmtest.NewCA("Acme TPM Works"); err != nil {
 		return s, err
 	}
-	s.cfg.StateDir, s.cfg.Enrollment.Roots = filepath.Join(s.dir, "verifier"), filepath.Join(s.dir, "tpm-roots")
-	s.cfg.MQTT.Listen, s.cfg.API.Listen = "127.0.0.1:0", "127.0.0.1:0"
-	s.cfg.Hosts = []string{shownHost, "127.0.0.1"}
+	if s.cfg, err = world.Settings(s.dir, s.ca); err != nil {
+		return s, err
+	}
+	s.cfg.Hosts, s.cfg.Alerts.AllowLocal = []string{shownHost, "127.0.0.1"}, true
 	s.cfg.Policy.Interval, s.cfg.Policy.StaleAfter = interval, staleAfter
-	if err := os.MkdirAll(s.cfg.Enrollment.Roots, 0o755); err != nil {
+	s.hook = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	if _, s.end, err = world.Run(ctx, &s.cfg, release, s.log, &s.printed); err != nil {
 		return s, err
 	}
-	if err := errors.Join(s.ca.WriteRoot(s.cfg.Enrollment.Roots), s.ca.WriteIntermediate(s.cfg.Enrollment.Roots)); err != nil {
-		return s, err
-	}
-	return s, s.start(ctx)
+	s.Operator, err = world.Operate(&s.cfg)
+	s.say("verifier started at %s", s.URL)
+	return s, err
 }
 
-// start starts the verifier and waits until it can hear devices.
-func (s *stage) start(ctx context.Context) error {
-	var err error
-	if s.verifier, err = verifier.New(ctx, s.cfg, "1.5.0", s.log); err != nil {
-		return err
-	}
-	ctx, s.stop = context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	s.running.Go(func() error {
-		err := s.verifier.Run(ctx, &s.printed)
-		ended <- err
-		return err
-	})
-	select {
-	case <-s.verifier.Ready():
-	case err := <-ended:
-		return fmt.Errorf("the verifier ended: %w", err)
-	case <-time.After(patience):
-		return errors.New("the verifier did not start")
-	}
-	s.url = "https://" + s.verifier.APIAddr()
-	b, err := os.ReadFile(filepath.Join(s.cfg.StateDir, "operator.yaml"))
-	if err != nil {
-		return err
-	}
-	var operator struct{ Token string }
-	if err := yaml.Unmarshal(b, &operator); err != nil {
-		return err
-	}
-	s.token = operator.Token
-	ca, err := os.ReadFile(filepath.Join(s.cfg.StateDir, "keys", "ca.pem"))
-	if err != nil {
-		return err
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(ca)
-	s.http = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}, Timeout: patience}
-	s.say("verifier started at %s", s.url)
-	return nil
-}
-
-// Lines that the verifier prints on its first start.
-var (
-	setupCode = regexp.MustCompile(`with the code (\S+)\.`)
-	enrolLine = regexp.MustCompile(`--ca-fingerprint (\S+) --token (\S+)`)
-)
+// setupCode finds what the verifier prints on its first start.
+var setupCode = regexp.MustCompile(`with the code (\S+)\.`)
 
 // enrol starts the devices and lets the operator do what operators do, until every verdict is the expected one.
 func (s *stage) enrol(ctx context.Context) error {
-	line := enrolLine.FindStringSubmatch(s.printed.String())
+	line := world.EnrolLine.FindStringSubmatch(s.printed.String())
 	if line == nil {
 		return fmt.Errorf("the verifier printed no line for devices: %q", s.printed.String())
 	}
@@ -171,7 +124,7 @@ func (s *stage) enrol(ctx context.Context) error {
 	var g errgroup.Group
 	g.SetLimit(2)
 	for _, d := range s.devices {
-		g.Go(func() error { return s.boot(ctx, d, line[1], line[2]) })
+		g.Go(func() error { return s.boot(ctx, d, line[2], line[3]) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -197,7 +150,7 @@ func (s *stage) boot(ctx context.Context, d *device, fingerprint, token string) 
 		return fmt.Errorf("%s: %w", d.name, err)
 	}
 	c := agent.Default()
-	c.Verifier, c.CAFingerprint, c.Token = "mqtts://"+s.verifier.MQTTAddr(), fingerprint, token
+	c.Verifier, c.CAFingerprint, c.Token = "mqtts://"+s.cfg.MQTT.Listen, fingerprint, token
 	c.TPM, c.Root, c.StateDir, c.MinInterval = d.virtual.TPM.Socket, d.virtual.Root, d.virtual.StateDir(), interval
 	if d.chips != nil {
 		c.Flash.Mode, c.Flash.Layout = agent.FlashLayout, s.layout
@@ -207,7 +160,7 @@ func (s *stage) boot(ctx context.Context, d *device, fingerprint, token string) 
 			return err
 		}
 	}
-	a, err := agent.Open(c, "1.5.0", s.log.With("device", d.name))
+	a, err := agent.Open(c, release, s.log.With("device", d.name))
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.name, err)
 	}
@@ -217,11 +170,11 @@ func (s *stage) boot(ctx context.Context, d *device, fingerprint, token string) 
 	return nil
 }
 
-// operate is what an operator and a vendor do: name the devices, take baselines, submit a manifest.
+// operate is what an operator and a vendor do.
 func (s *stage) operate(ctx context.Context) error {
 	for _, d := range s.devices {
 		patch := v1.DevicePatch{Label: &d.name, Group: &d.group, Labels: map[string]string{"jurisdiction": "eu"}}
-		if err := s.call(ctx, http.MethodPatch, "/v1/devices/"+d.id, patch, nil); err != nil {
+		if err := s.Ask(ctx, http.MethodPatch, "/v1/devices/"+d.id, patch, nil); err != nil {
 			return err
 		}
 	}
@@ -229,84 +182,67 @@ func (s *stage) operate(ctx context.Context) error {
 		if d.golden == "" {
 			continue
 		}
-		if err := s.call(ctx, http.MethodPost, "/v1/baselines", v1.NewBaseline{Device: d.id, Name: d.golden}, nil); err != nil {
+		if err := s.Ask(ctx, http.MethodPost, "/v1/baselines", v1.NewBaseline{Device: d.id, Name: d.golden}, nil); err != nil {
 			return err
 		}
 	}
-	return s.publish(ctx)
+	if err := s.Ask(ctx, http.MethodPut, "/v1/policy", v1.NewPolicy{Document: policyDocument}, nil); err != nil {
+		return err
+	}
+	if err := s.Ask(ctx, http.MethodPost, "/v1/denylist", denial, nil); err != nil {
+		return err
+	}
+	if err := s.publish(ctx); err != nil {
+		return err
+	}
+	return s.beTold(ctx)
 }
 
-// publish lets a vendor sign and submit a manifest of its routers.
+// publish lets a vendor sign and submit a manifest of its routers: what they boot, run and have in their flash memory.
 func (s *stage) publish(ctx context.Context) error {
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	acme, err := s.AddSigner(ctx, "Acme", "R*")
 	if err != nil {
 		return err
 	}
-	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	layout, err := flash.ParseLayout([]byte(flashLayout))
 	if err != nil {
 		return err
 	}
-	in := v1.NewVendorKey{
-		Name: "Acme", Role: "vendor", Public: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})),
-		Scope: v1.KeyScope{Vendors: []string{"Acme"}, Models: []string{"R*"}},
+	in := shipment.Input{
+		About:  manifest.Manifest{ID: "acme/r7/2.4.1", Vendor: "Acme", Model: "R7", Version: "2.4.1"},
+		Layout: layout,
 	}
-	if err := s.call(ctx, http.MethodPost, "/v1/vendors", in, nil); err != nil {
-		return err
+	for name, content := range routerChips(false) {
+		in.Images = append(in.Images, shipment.Image{
+			Source: flash.Source{Kind: flash.File, Name: "/" + name}, Content: bytes.NewReader(content), Size: uint64(len(content)),
+		})
 	}
-	m, _, err := shipment.Build(ctx, shipment.Input{
-		About: manifest.Manifest{ID: "acme/r7/2.4.1", Vendor: "Acme", Model: "R7", Version: "2.4.1"},
-		Logs:  []shipment.Log{{Name: "factory", Content: s.devices[0].machine.Booted}},
-	})
+	m, err := world.Release(ctx, &s.devices[0].machine, in)
 	if err != nil {
 		return err
 	}
-	unsigned, err := manifest.Encode(m)
-	if err != nil {
-		return err
-	}
-	signed, err := manifest.Sign(unsigned, key, manifest.Meta{Issuer: "https://firmware.acme.example"})
-	if err != nil {
-		return err
-	}
-	return s.call(ctx, http.MethodPost, "/v1/manifests", signed, nil)
+	_, err = acme.Submit(ctx, m)
+	return err
 }
 
-// call asks the API as the operator. A []byte is a signed document, everything else JSON.
-func (s *stage) call(ctx context.Context, method, path string, in, into any) error {
-	kind := "application/json"
-	body, signed := in.([]byte)
-	if signed {
-		kind = "application/cose"
-	} else if in != nil {
-		var err error
-		if body, err = json.Marshal(in); err != nil {
+// beTold has alerts of untrusted devices sent.
+func (s *stage) beTold(ctx context.Context) error {
+	channel := v1.AlertChannel{Name: "night shift", Kind: "webhook", Target: s.hook.URL + "/probity", Secret: "a key of sixteen letters"}
+	if err := s.Ask(ctx, http.MethodPost, "/v1/alert-channels", channel, &channel); err != nil {
+		return err
+	}
+	var list v1.AlertRules
+	if err := s.Ask(ctx, http.MethodGet, "/v1/alert-rules", nil, &list); err != nil {
+		return err
+	}
+	for i := range list.Rules {
+		r := &list.Rules[i]
+		r.Channels, r.Wait = []string{channel.ID}, int64(interval/time.Second)
+		if err := s.Ask(ctx, http.MethodPut, "/v1/alert-rules/"+r.ID, r, nil); err != nil {
 			return err
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, method, s.url+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+s.token)
-	if in != nil {
-		req.Header.Set("Content-Type", kind)
-	}
-	res, err := s.http.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		return err
-	}
-	if res.StatusCode >= 400 {
-		return fmt.Errorf("%s %s: %s: %s", method, path, res.Status, b)
-	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(b, into)
+	return nil
 }
 
 // await polls the verifier until every device is as it should be.
@@ -317,7 +253,7 @@ func (s *stage) await(ctx context.Context, what string, is func(*device, v1.Devi
 		var state result.State
 		for _, d := range s.devices {
 			var got v1.Device
-			if err := s.call(ctx, http.MethodGet, "/v1/devices/"+d.id, nil, &got); err != nil || !is(d, got) {
+			if err := s.Ask(ctx, http.MethodGet, "/v1/devices/"+d.id, nil, &got); err != nil || !is(d, got) {
 				waiting, state = d, got.State
 				break
 			}
@@ -354,8 +290,10 @@ func (s *stage) close(failed bool) {
 			d.stop()
 		}
 	}
-	s.stop()
-	_ = s.running.Wait() // what ended badly was said where it mattered
+	_ = errors.Join(s.end(), s.running.Wait()) // what ended badly was said where it mattered
+	if s.hook != nil {
+		s.hook.Close()
+	}
 	for _, d := range s.devices {
 		if d.virtual != nil {
 			_ = d.virtual.Stop()
@@ -369,23 +307,4 @@ func (s *stage) close(failed bool) {
 		return
 	}
 	_ = os.RemoveAll(s.dir)
-}
-
-// buffer collects what the verifier prints.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

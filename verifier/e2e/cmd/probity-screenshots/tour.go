@@ -82,7 +82,7 @@ func (t *tour) take(name, path string) error {
 		return nil
 	}
 	for _, b := range t.browsers {
-		if err := b.Open(t.url + path); err != nil {
+		if err := b.Open(t.URL + path); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		if text := b.Text("main"); strings.Contains(text, "The verifier failed") || text == "" {
@@ -102,7 +102,7 @@ func (t *tour) firstRun() error {
 		return err
 	}
 	b := t.browsers[0]
-	err := errors.Join(b.Open(t.url+"/"), b.UntilText("h1", "Make the first account"),
+	err := errors.Join(b.Open(t.URL+"/"), b.UntilText("h1", "Make the first account"),
 		b.Type("input[name=code]", code[1]), b.Type("input[name=name]", person),
 		b.Type("input[name=password]", password), b.Type("input[name=again]", password+"\r"),
 		b.UntilText("h1", "Enrol the first device"))
@@ -111,7 +111,7 @@ func (t *tour) firstRun() error {
 	}
 	t.say("set up in the browser")
 	for _, b := range t.browsers[1:] {
-		if err := b.Open(t.url + "/signin"); err != nil {
+		if err := b.Open(t.URL + "/signin"); err != nil {
 			return err
 		}
 	}
@@ -171,7 +171,7 @@ func (t *tour) everyPage() error {
 	}
 	b := t.browsers[0]
 	for _, b := range t.browsers {
-		err := errors.Join(b.Open(t.url+"/devices?state=untrusted"), b.Click("input[name=device]"), b.Click("button[value=label]"),
+		err := errors.Join(b.Open(t.URL+"/devices?state=untrusted"), b.Click("input[name=device]"), b.Click("button[value=label]"),
 			b.UntilText("h1", "Label"))
 		if err != nil {
 			return err
@@ -183,7 +183,7 @@ func (t *tour) everyPage() error {
 	for _, c := range b.Complaints() {
 		return fmt.Errorf("a page complains: %s", c)
 	}
-	if foreign := b.Foreign(t.url); len(foreign) > 0 {
+	if foreign := b.Foreign(t.URL); len(foreign) > 0 {
 		return fmt.Errorf("a page asked another host: %s", foreign)
 	}
 	return nil
