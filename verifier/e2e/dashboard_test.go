@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/base64"
 	"errors"
 	"net/http"
 	"regexp"
@@ -108,16 +107,7 @@ func TestDashboard(t *testing.T) {
 
 // submit is what a vendor does, who sees no devices: it tries its manifest out, and submits it.
 func submit(b *browsertest.Browser, url string, signed []byte) error {
-	if err := b.Open(url + "/manifests/submit"); err != nil {
-		return err
-	}
-	_, err := browsertest.Eval[bool](b, `(() => {
-		const files = new DataTransfer();
-		files.items.add(new File([Uint8Array.from(atob("`+base64.StdEncoding.EncodeToString(signed)+`"), (c) => c.charCodeAt(0))], "acme.cose"));
-		document.querySelector("input[type=file]").files = files.files;
-		return true;
-	})()`)
-	return errors.Join(err, b.Click(`form[action="/manifests/submit"] button`), b.UntilText("main", "Put it in force"),
+	return errors.Join(b.Open(url+"/manifests/submit"), b.Choose("input[type=file]", "acme.cose", signed), b.Click(`form[action="/manifests/submit"] button`), b.UntilText("main", "Put it in force"),
 		b.Click(`form[action^="/dry-runs/"] button`), b.UntilText(".notice", "The manifest was submitted"),
 		b.Open(url+"/devices"), b.UntilText("main", "may not see this page"))
 }

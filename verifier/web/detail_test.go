@@ -108,12 +108,24 @@ func TestStatesInWords(t *testing.T) {
 	operator.get("/devices/"+ids[6]).want(t, http.StatusOK, `action="/devices/`+ids[6]+`/approve"`)
 }
 
+// TestNavigation: every page says to which entry of the navigation it belongs.
+func TestNavigation(t *testing.T) {
+	s, _ := fullSite(t, v1.Admin)
+	admin := s.visitor(t, "admin")
+	for page, entry := range map[string]string{
+		"/": "/", "/devices": "/devices", "/baselines": "/manifests", "/denylist": "/manifests", "/dry-runs/job1": "/manifests",
+		"/alerts/rules": "/alerts", "/accounts/new": "/accounts",
+	} {
+		admin.get(page).want(t, http.StatusOK, `href="`+entry+`" aria-current="page"`)
+	}
+}
+
 func TestDeviceByName(t *testing.T) {
 	s, ids := fullSite(t, v1.Viewer)
 	viewer := s.visitor(t, "viewer")
 	viewer.get("/devices/site-003").wantTo(t, "/devices/"+ids[badDevice])
 	viewer.get("/devices/site-003/boot?result=8011").wantTo(t, "/devices/"+ids[badDevice]+"/boot?result=8011")
-	viewer.get("/devices/nobody").want(t, http.StatusNotFound, "no device nobody")
+	viewer.get("/devices/nobody").want(t, http.StatusNotFound, "No device nobody")
 }
 
 func TestOlderResult(t *testing.T) {

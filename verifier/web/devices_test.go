@@ -102,7 +102,7 @@ func TestExport(t *testing.T) {
 		t.Errorf("the API was asked %q", got[0].Query)
 	}
 	s.api.Refuse("GET /v1/devices/export", http.StatusTooManyRequests, "one export at a time")
-	v.get("/devices/export?format=json").want(t, http.StatusTooManyRequests, "<html", "one export at a time")
+	v.get("/devices/export?format=json").want(t, http.StatusTooManyRequests, "<html", "One export at a time")
 	s.visitor(t, "vendor").get("/devices/export").want(t, http.StatusForbidden, "<html")
 }
 

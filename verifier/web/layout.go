@@ -179,8 +179,14 @@ func (v *view) Navigation() []section {
 	return out
 }
 
+// belongs has the entries of the navigation for pages whose paths do not begin like theirs.
+var belongs = map[string]string{"bulk": "/devices", "baselines": "/manifests", "denylist": "/manifests", "dry-runs": "/manifests"}
+
 // Here reports whether the page belongs to an entry of the navigation.
 func (v *view) Here(path string) bool {
 	at := v.r.URL.Path
+	if first, _, _ := strings.Cut(strings.TrimPrefix(at, "/"), "/"); belongs[first] != "" {
+		at = belongs[first]
+	}
 	return at == path || path != "/" && strings.HasPrefix(at, path+"/")
 }

@@ -206,9 +206,9 @@ func TestHostileText(t *testing.T) {
 
 func TestRefusalsAreSaidPlainly(t *testing.T) {
 	s := filled(t, v1.Admin, v1.Vendor, v1.Viewer)
-	s.visitor(t, "vendor").get("/devices").want(t, http.StatusForbidden, "the role vendor may not see this page")
+	s.visitor(t, "vendor").get("/devices").want(t, http.StatusForbidden, "The role vendor may not see this page")
 	s.visitor(t, "vendor").get("/").wantTo(t, "/manifests") // the first page that it may see
-	s.visitor(t, "admin").get("/nowhere").want(t, http.StatusNotFound, "there is nothing at this address")
+	s.visitor(t, "admin").get("/nowhere").want(t, http.StatusNotFound, "There is nothing at this address")
 	viewer := s.visitor(t, "viewer").get("/devices")
 	viewer.want(t, http.StatusOK)
 	for _, not := range []string{`action="/bulk"`, `type="checkbox"`, `href="/accounts"`, `href="/audit"`} {
@@ -217,12 +217,12 @@ func TestRefusalsAreSaidPlainly(t *testing.T) {
 		}
 	}
 	s.api.Refuse("POST /v1/devices/bulk", http.StatusForbidden, "the role viewer may not do this")
-	s.visitor(t, "viewer").post("/bulk", "action", "attest", "scope", "all").want(t, http.StatusForbidden, "the role viewer may not do this")
+	s.visitor(t, "viewer").post("/bulk", "action", "attest", "scope", "all").want(t, http.StatusForbidden, "The role viewer may not do this")
 
 	s.api.Refuse("GET /v1/devices", http.StatusTooManyRequests, "too many requests: wait 3 s")
-	s.visitor(t, "admin").get("/devices").want(t, http.StatusTooManyRequests, "too many requests: wait 3 s")
+	s.visitor(t, "admin").get("/devices").want(t, http.StatusTooManyRequests, "Too many requests: wait 3 s")
 	s.api.SetDown(true)
-	s.visitor(t, "admin").get("/devices").want(t, http.StatusServiceUnavailable, "the part behind this is gone")
+	s.visitor(t, "admin").get("/devices").want(t, http.StatusServiceUnavailable, "The part behind this is gone")
 }
 
 func TestFailuresShowNoInside(t *testing.T) {

@@ -4,6 +4,7 @@ package browsertest
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -187,6 +188,17 @@ func (b *Browser) Type(selector, text string) error {
 		return fmt.Errorf("type into %s: %w; the page shows: %s", selector, err, b.Text("body"))
 	}
 	return nil
+}
+
+// Choose puts a file into a field for files, as a person chooses one.
+func (b *Browser) Choose(selector, name string, content []byte) error {
+	_, err := Eval[bool](b, fmt.Sprintf(`(() => {
+		const files = new DataTransfer();
+		files.items.add(new File([Uint8Array.from(atob(%q), (c) => c.charCodeAt(0))], %q));
+		document.querySelector(%q).files = files.files;
+		return true;
+	})()`, base64.StdEncoding.EncodeToString(content), name, selector))
+	return err
 }
 
 // Press presses keys, wherever the focus is.

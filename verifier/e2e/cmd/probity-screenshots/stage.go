@@ -59,6 +59,8 @@ type stage struct {
 	end     func() error   // ends the verifier
 	running errgroup.Group // agents
 	devices []*device
+	vendor  *world.Signer
+	update  []byte // manifest that the vendor signed and did not submit yet
 }
 
 // device is one role being played.
@@ -200,8 +202,8 @@ func (s *stage) operate(ctx context.Context) error {
 
 // publish lets a vendor sign and submit a manifest of its routers: what they boot, run and have in their flash memory.
 func (s *stage) publish(ctx context.Context) error {
-	acme, err := s.AddSigner(ctx, "Acme", "R*")
-	if err != nil {
+	var err error
+	if s.vendor, err = s.AddSigner(ctx, "Acme", "R*"); err != nil {
 		return err
 	}
 	layout, err := flash.ParseLayout([]byte(flashLayout))
@@ -217,11 +219,20 @@ func (s *stage) publish(ctx context.Context) error {
 			Source: flash.Source{Kind: flash.File, Name: "/" + name}, Content: bytes.NewReader(content), Size: uint64(len(content)),
 		})
 	}
-	m, err := world.Release(ctx, &s.devices[0].machine, in)
+	m, err := world.Release(ctx, &s.device("oslo-core-1").machine, in)
 	if err != nil {
 		return err
 	}
-	_, err = acme.Submit(ctx, m)
+	if _, err = s.vendor.Submit(ctx, m); err != nil {
+		return err
+	}
+	in.About = manifest.Manifest{
+		ID: "acme/r7/2.5.0", Vendor: "Acme", Model: "R7", Version: "2.5.0", Supersedes: []manifest.Supersession{{ID: "acme/r7/2.4.1"}},
+	}
+	if m, err = world.Release(ctx, &s.device("bergen-access-1").machine, in); err != nil {
+		return err
+	}
+	s.update, err = s.vendor.Sign(m)
 	return err
 }
 

@@ -92,6 +92,16 @@ func (t *tour) take(name, path string) error {
 	return t.keep(name)
 }
 
+// do does something in every browser and keeps what they show then.
+func (t *tour) do(name string, what func(b *browsertest.Browser) error) error {
+	for _, b := range t.browsers {
+		if err := what(b); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return t.keep(name)
+}
+
 // firstRun sets the verifier up as a person does: with the code that it printed.
 func (t *tour) firstRun() error {
 	code := setupCode.FindStringSubmatch(t.printed.String())
@@ -153,33 +163,50 @@ func (t *tour) everyPage() error {
 		{"baselines", "/baselines"},
 		{"denylist", "/denylist"},
 		{"vendors", "/vendors"},
+		{"vendor", "/vendors/" + t.vendor.ID},
 		{"policy", "/policy"},
+		{"policy-versions", "/policy/versions"},
 		{"policy-edit", "/policy/edit"},
 		{"search", "/search?q=grubx64.efi"},
 		{"alerts", "/alerts"},
 		{"alert-rules", "/alerts/rules"},
+		{"alert-rule", "/alerts/rules/new"},
 		{"alert-channels", "/alerts/channels"},
+		{"alert-channel", "/alerts/channels/new"},
 		{"alert-deliveries", "/alerts/deliveries"},
 		{"audit", "/audit"},
 		{"accounts", "/accounts"},
+		{"account", "/accounts/new"},
+		{"password", "/password"},
 		{"tokens", "/tokens"},
+		{"nothing", "/devices/" + strings.Repeat("0", 64)},
 	}
 	for _, p := range pages {
 		if err := t.take(p.name, p.path); err != nil {
 			return err
 		}
 	}
-	b := t.browsers[0]
-	for _, b := range t.browsers {
-		err := errors.Join(b.Open(t.URL+"/devices?state=untrusted"), b.Click("input[name=device]"), b.Click("button[value=label]"),
-			b.UntilText("h1", "Label"))
-		if err != nil {
-			return err
-		}
-	}
-	if err := t.keep("bulk"); err != nil {
+	err := t.do("dry-run", func(b *browsertest.Browser) error {
+		return errors.Join(b.Open(t.URL+"/manifests/submit"), b.Choose("input[type=file]", "acme.cose", t.update),
+			b.Click(`form[action="/manifests/submit"] button`), b.UntilText("main", "Put it in force"))
+	})
+	if err != nil {
 		return err
 	}
+	err = t.do("bulk", func(b *browsertest.Browser) error {
+		return errors.Join(b.Open(t.URL+"/devices?state=untrusted"), b.Click("input[name=device]"), b.Click("button[value=label]"),
+			b.UntilText("h1", "Label"))
+	})
+	if err != nil {
+		return err
+	}
+	err = t.do("bulk-done", func(b *browsertest.Browser) error {
+		return errors.Join(b.Type("input[name=group]", "quarantine"), b.Click("button.primary"), b.UntilText("main", "Done with 1 device"))
+	})
+	if err != nil {
+		return err
+	}
+	b := t.browsers[0]
 	for _, c := range b.Complaints() {
 		return fmt.Errorf("a page complains: %s", c)
 	}
