@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -37,6 +38,52 @@ func ids(page v1.Devices) []string {
 		out = append(out, d.ID)
 	}
 	return out
+}
+
+// stopping is a store whose lists stop at each device.
+type stopping struct{ store.Store }
+
+func (s stopping) List(ctx context.Context, f store.Filter, upTo int) (store.List, error) {
+	f.Limit = 1
+	list, err := s.Store.List(ctx, f, upTo)
+	if err != nil || len(list.Devices) == 0 {
+		return list, err
+	}
+	d := list.Devices[0]
+	list.Stopped, list.More, list.Total, list.After, list.AfterKey = true, true, 0, d.ID, store.SortKey(f.Sort, &d, f.Now)
+	if strings.HasPrefix(d.Label, "skipped") {
+		list.Devices = nil
+	}
+	return list, nil
+}
+
+// TestListStopped checks that a list which the store stops goes on from there, in each order.
+func TestListStopped(t *testing.T) {
+	h := newHarness(t, func(c *api.Config) { c.Store = stopping{c.Store} })
+	for _, label := range []string{"a", "skipped 1", "skipped 2", "z"} {
+		apitest.AddDevice(t, h.store, store.Device{ID: strings.Repeat(fmt.Sprintf("%02x", label[len(label)-1]), 32), Label: label})
+	}
+	for _, order := range []string{"id", "label", "state", "last_seen", "since"} {
+		var labels []string
+		pages, after := 0, ""
+		for {
+			page := decode[v1.Devices](t, h.do("GET", "/v1/devices?limit=10&sort="+order+"&order=asc&after="+url.QueryEscape(after), ""), http.StatusOK)
+			for _, d := range page.Devices {
+				labels = append(labels, d.Label)
+			}
+			if page.Next == "" {
+				break
+			}
+			if !page.Partial || !page.TotalMore {
+				t.Errorf("by %s: page %+v is not partial", order, page)
+			}
+			pages, after = pages+1, page.Next
+		}
+		slices.Sort(labels)
+		if pages != 4 || !slices.Equal(labels, []string{"a", "z"}) {
+			t.Errorf("by %s: %d partial pages with %q, want 4 with a and z", order, pages, labels)
+		}
+	}
 }
 
 func TestListDevices(t *testing.T) {

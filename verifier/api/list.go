@@ -121,7 +121,10 @@ func (s *server) devices(ctx context.Context, p principal, in *listDevices) (*bo
 	out := v1.Devices{Devices: []v1.Device{}, Total: list.Total, TotalMore: list.More}
 	if len(found) > in.Limit {
 		found = found[:in.Limit]
-		out.Next = cursor(f.Sort, &found[in.Limit-1], f)
+		last := &found[in.Limit-1]
+		out.Next = cursor(f.Sort, last.ID, store.SortKey(f.Sort, last, f.Now))
+	} else if list.Stopped {
+		out.Next, out.Partial = cursor(f.Sort, list.After, list.AfterKey), true
 	}
 	for i := range found {
 		out.Devices = append(out.Devices, deviceDocument(&found[i], f.Now))
@@ -131,11 +134,11 @@ func (s *server) devices(ctx context.Context, p principal, in *listDevices) (*bo
 
 // cursor names the place in a list after a device: by id the id, in other orders base64url of the order's name, the id
 // and the device's key in it, with a line's end after each but the last. Clients take it as it is.
-func cursor(by store.Sort, d *store.Device, f store.Filter) string {
+func cursor(by store.Sort, id, key string) string {
 	if by == store.ByID || by == "" {
-		return d.ID
+		return id
 	}
-	return base64.RawURLEncoding.EncodeToString([]byte(string(by) + "\n" + d.ID + "\n" + store.SortKey(by, d, f.Now)))
+	return base64.RawURLEncoding.EncodeToString([]byte(string(by) + "\n" + id + "\n" + key))
 }
 
 func parseCursor(by store.Sort, text string) (id, key string, err error) {

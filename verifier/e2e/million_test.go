@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,7 +21,7 @@ var million = flag.String("million", "", "database with many devices, such as Te
 	"time the pages of a verifier that has it")
 
 // TestPagesOfAMillion prints how long a verifier with a million devices takes for each page of the dashboard, from the
-// request to the last byte, and demands less than 100 ms.
+// request to the last byte, and demands less than 100 ms, also while it gives its broker all results again.
 func TestPagesOfAMillion(t *testing.T) {
 	if *million == "" {
 		t.Skip("takes minutes and a large database: run with -args -million FILE")
@@ -34,7 +33,6 @@ func TestPagesOfAMillion(t *testing.T) {
 		}
 	})
 	cookie := signIn(t, w, "ada", v1.Admin)
-	settle(t)
 	var list v1.Devices
 	w.Must(http.MethodGet, "/v1/devices?state=untrusted&limit=1", nil, &list)
 	if len(list.Devices) != 1 {
@@ -51,6 +49,8 @@ func TestPagesOfAMillion(t *testing.T) {
 		"/devices?sort=last_seen", "/devices?sort=since&order=desc", "/devices?q=region1", "/devices?q=site00123", "/devices?q=zz",
 		"/devices?cluster=" + clusters.Clusters[0].ID, "/devices?label=jurisdiction%3DJ3&state=stale", "/devices?level=certified",
 		"/devices?finding=no-reference", "/devices?finding=boot-event-changed&state=untrusted",
+		"/devices?label=zone%3Dlast", "/devices?label=zone%3Dlast&sort=label", "/devices?label=zone%3Dlast&q=region0",
+		"/devices?q=-last&sort=label", "/devices?q=region1&sort=label&label=jurisdiction%3DJ4",
 		one, one + "/timeline", "/search?q=grub", "/search?q=shim", "/search?q=00000000",
 		"/manifests", "/baselines", "/denylist", "/vendors", "/policy", "/audit", "/alerts", "/alerts/rules", "/alerts/channels",
 		"/alerts/deliveries", "/accounts", "/tokens", "/welcome",
@@ -64,32 +64,6 @@ func TestPagesOfAMillion(t *testing.T) {
 			t.Errorf("%-60s %8.1f ms, want less than 100", page, float64(took.Microseconds())/1000)
 		default:
 			t.Logf("%-60s %8.1f ms %7d bytes", page, float64(took.Microseconds())/1000, size)
-		}
-	}
-}
-
-// settle waits until this process has next to nothing to do: a verifier that starts gives its broker the results of all
-// devices again, which takes minutes for so many, and is not what is measured here.
-func settle(t *testing.T) {
-	t.Helper()
-	used := func() time.Duration {
-		var u syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-			t.Fatal(err)
-		}
-		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-	}
-	const look = 5 * time.Second
-	tick := time.NewTicker(look)
-	defer tick.Stop()
-	for end, before := time.Now().Add(30*time.Minute), used(); ; {
-		<-tick.C
-		now := used()
-		if now-before < look/10 {
-			return
-		}
-		if before = now; time.Now().After(end) {
-			t.Fatal("the verifier does not come to rest")
 		}
 	}
 }

@@ -44,8 +44,10 @@ const (
 	// timelineResults is how many results one page of a timeline looks at, timelineEvents how many events it has at most.
 	timelineResults = 1000
 	timelineEvents  = 500
-	// republishPace is how long each thousand of results takes at least that are published again after a start.
-	republishPace = 500 * time.Millisecond
+	// republishPage is how many results are published again at once after a start, republishPace how long that takes at
+	// least.
+	republishPage = 100
+	republishPace = 100 * time.Millisecond
 	// maxQuery is the longest text to search for, in bytes, maxMentions the most places in documents that are told.
 	maxQuery    = 256
 	maxMentions = 200

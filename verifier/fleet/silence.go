@@ -93,11 +93,15 @@ func (f *Fleet) stale(ctx context.Context, d *store.Device) error {
 // publish publishes a device's result from outside of its own conversation, in which evidence may be appraised at the
 // same time: it publishes until what was published last is the newest.
 func (f *Fleet) publish(ctx context.Context, d store.Device) error {
+	if err := f.cfg.Sender.Retain(ctx, address(&d, proto.Result), d.Result); err != nil {
+		return err
+	}
+	return f.overtake(ctx, d, d.Result)
+}
+
+// overtake publishes the newest result of a device until it is the one that was published last.
+func (f *Fleet) overtake(ctx context.Context, d store.Device, published []byte) error {
 	for {
-		published := d.Result
-		if err := f.cfg.Sender.Retain(ctx, address(&d, proto.Result), published); err != nil {
-			return err
-		}
 		newest, err := f.cfg.Store.Device(ctx, d.Tenant, d.ID)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
@@ -105,39 +109,69 @@ func (f *Fleet) publish(ctx context.Context, d store.Device) error {
 		case err != nil || bytes.Equal(newest.Result, published):
 			return err
 		}
-		d = newest
+		if err := f.cfg.Sender.Retain(ctx, address(&d, proto.Result), newest.Result); err != nil {
+			return err
+		}
+		published = newest.Result
 	}
 }
 
 // Republish publishes the newest result of every device again, for an embedded broker forgets them when it ends.
 // Devices whose silence was not yet written down are left to Sweep, for their newest result has expired. It takes its
-// time where there are many, so that those that report meanwhile need not wait.
+// time where there are many, so that devices that report meanwhile and people who look need not wait.
 func (f *Fleet) Republish(ctx context.Context, tenant string) error {
-	after := ""
+	filter := store.Filter{Tenant: tenant, Limit: republishPage}
 	pace := time.NewTicker(republishPace)
 	defer pace.Stop()
 	for {
-		page, err := f.cfg.Store.Devices(ctx, store.Filter{Tenant: tenant, Now: f.cfg.Now(), After: after, Limit: 1000})
+		filter.Now = f.cfg.Now()
+		page, err := f.cfg.Store.Devices(ctx, filter)
 		if err != nil {
 			return err
 		}
-		for i := range page {
-			d := &page[i]
-			if len(d.Result) == 0 || !d.Silenced && d.Current(f.cfg.Now()) == result.Stale {
-				continue
-			}
-			if err := f.publish(ctx, *d); err != nil {
-				return err
-			}
+		if err := f.republish(ctx, page, filter); err != nil {
+			return err
 		}
-		if len(page) < 1000 {
+		if len(page) < republishPage {
 			return nil
 		}
-		after = page[len(page)-1].ID
+		filter.After = page[len(page)-1].ID
 		select {
 		case <-pace.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+// republish publishes the results of a page, and those that came meanwhile.
+func (f *Fleet) republish(ctx context.Context, page []store.Device, filter store.Filter) error {
+	published := func(d *store.Device) bool {
+		return len(d.Result) > 0 && (d.Silenced || d.Current(filter.Now) != result.Stale)
+	}
+	for i := range page {
+		if d := &page[i]; published(d) {
+			if err := f.cfg.Sender.Retain(ctx, address(d, proto.Result), d.Result); err != nil {
+				return err
+			}
+		}
+	}
+	again, err := f.cfg.Store.Devices(ctx, filter)
+	if err != nil {
+		return err
+	}
+	newest := make(map[string][]byte, len(again))
+	for i := range again {
+		newest[again[i].ID] = again[i].Result
+	}
+	for i := range page {
+		d := &page[i]
+		if now, ok := newest[d.ID]; !published(d) || ok && bytes.Equal(now, d.Result) {
+			continue
+		}
+		if err := f.overtake(ctx, *d, d.Result); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -264,7 +264,7 @@ func (r *rig) many(n int, change func(i int, d *store.Device)) {
 // TestRepublish publishes the results of more devices than a page has.
 func TestRepublish(t *testing.T) {
 	r := newRig(t)
-	const devices = 2100
+	const devices = 330
 	r.many(devices, func(i int, d *store.Device) {
 		switch i % 3 {
 		case 1: // has no result

@@ -53,15 +53,21 @@ func sortTime(t time.Time) string {
 type List struct {
 	Devices []Device
 	Total   int
-	More    bool // there are more than Total
+	More    bool // there may be more than Total
+	// Stopped: few of very many devices match, and the page ends before it is full. The list goes on after After and
+	// AfterKey, as Filter has them.
+	Stopped         bool
+	After, AfterKey string
 }
 
 // Totals counts devices.
 type Totals interface {
-	// List is Devices and Total at once, of one moment.
+	// List is Devices and Total at once, of one moment. With upTo it takes no longer in a large fleet than in a small one:
+	// it may be Stopped.
 	List(ctx context.Context, f Filter, upTo int) (List, error)
 	// Total returns how many devices of its tenant a filter selects, if these are at most upTo (0: without bound); more
-	// says that there are more than n. Sort, After, AfterKey and Limit don't matter.
+	// says that there are more than n, or that n is how many were counted before that took too long. Sort, After, AfterKey
+	// and Limit don't matter.
 	Total(ctx context.Context, f Filter, upTo int) (n int, more bool, err error)
 	// Ages returns how many devices have newest evidence of an age: element i counts those that are at most upTo[i] old
 	// and older than upTo[i-1], one more element those that are older than all. upTo ascends; ages are cut to minutes.

@@ -13,6 +13,7 @@ import (
 	v1 "github.com/probity-attest/probity/verifier/api/v1"
 	"github.com/probity-attest/probity/verifier/result"
 	"github.com/probity-attest/probity/verifier/web"
+	"github.com/probity-attest/probity/verifier/web/browsertest"
 	"github.com/probity-attest/probity/verifier/web/webtest"
 )
 
@@ -88,6 +89,40 @@ func TestDeviceList(t *testing.T) {
 	v.get("/devices?after=50&state=trusted").want(t, http.StatusOK, "site-", `href="/devices?state=trusted">`)
 	s.api.SetDevice(0, func(d *v1.Device) { d.Status = "pending" })
 	v.get("/devices?status=pending").want(t, http.StatusOK, "waits for approval", "site-000")
+}
+
+// TestListThatGoesOn looks for few of many devices: pages that the verifier ends before they are full go on by themselves
+// until something is found.
+func TestListThatGoesOn(t *testing.T) {
+	s := filled(t, v1.Operator)
+	s.api.Handle("GET /v1/devices", func(r *http.Request, _ []byte) (int, any) {
+		some := v1.Device{ID: strings.Repeat("ab", 32), Label: "site-last", State: result.Untrusted}
+		switch r.URL.Query().Get("after") {
+		case "":
+			return http.StatusOK, v1.Devices{Devices: []v1.Device{}, Next: "a", Partial: true, TotalMore: true}
+		case "a":
+			return http.StatusOK, v1.Devices{Devices: []v1.Device{}, Next: "b", Partial: true, TotalMore: true}
+		case "b":
+			return http.StatusOK, v1.Devices{Devices: []v1.Device{some}, Next: "c", Partial: true, Total: 1, TotalMore: true}
+		}
+		return http.StatusOK, v1.Devices{Devices: []v1.Device{}, Total: 1}
+	})
+	v := s.visitor(t, "operator")
+	v.get("/devices?q=last").want(t, http.StatusOK, "few of 6", "None found so far", "all that match",
+		`hx-get="/devices?after=a&amp;q=last"`, `rel="next" href="/devices?after=a&amp;q=last">Go on searching`)
+	found := v.get("/devices?after=b&q=last")
+	found.want(t, http.StatusOK, "at least 1 of 6", "site-last", `href="/devices?after=c&amp;q=last">Go on searching`, "First page")
+	if strings.Contains(found.body, `hx-trigger="load`) {
+		t.Error("a page that has devices goes on by itself")
+	}
+	v.get("/devices?after=c&q=last").want(t, http.StatusOK, "No more devices match")
+
+	b := s.signedIn(t, "operator", browsertest.Config{})
+	must(t, b.Open(s.url+"/devices?q=last"), b.UntilText("#list", "site-last"), b.Until(`location.search === "?after=b&q=last"`),
+		b.Click("#list input[name=device]"), b.Click("button[value=attest]"), b.UntilText("h1", "Ask for evidence now: 1 device"))
+	for _, complaint := range b.Complaints() {
+		t.Errorf("the browser complains: %s", complaint)
+	}
 }
 
 func TestExport(t *testing.T) {

@@ -40,8 +40,9 @@ type Device struct {
 type Devices struct {
 	Devices   []Device `json:"devices"`
 	Next      string   `json:"next,omitempty" doc:"value of after for the next page"`
+	Partial   bool     `json:"partial,omitempty" doc:"few of very many devices match: the page may have fewer than limit, or none, and next goes on with the search"`
 	Total     int      `json:"total" doc:"devices on all pages"`
-	TotalMore bool     `json:"total_more,omitempty" doc:"there are more than total says"`
+	TotalMore bool     `json:"total_more,omitempty" doc:"not all were counted: there are at least total"`
 }
 
 // DevicePatch changes what an operator may say of a device. Absent members stay as they are.

@@ -93,15 +93,15 @@ have; "probity device bulk" acts on what a list shows, "probity device export" w
 // listed says how much of a list is there.
 func listed(list *v1.Devices) string {
 	switch {
-	case list.Total <= len(list.Devices): // a verifier that does not count
-		return fmt.Sprintf("there are more than %s", count(len(list.Devices), "device"))
+	case list.Total <= len(list.Devices): // a verifier that does not count, or did not count so far
+		return fmt.Sprintf("listed are %s, there may be more", count(len(list.Devices), "device"))
 	case list.TotalMore:
-		return fmt.Sprintf("listed are %s of more than %s", grouped(len(list.Devices)), count(list.Total, "device"))
+		return fmt.Sprintf("listed are %s of at least %s", grouped(len(list.Devices)), count(list.Total, "device"))
 	}
 	return fmt.Sprintf("listed are %s of %s", grouped(len(list.Devices)), count(list.Total, "device"))
 }
 
-// listDevices collects pages up to limit devices. Next tells whether there are more.
+// listDevices collects pages up to limit devices, partial ones too. Next tells whether there are more.
 func listDevices(ctx context.Context, c *client, query url.Values, limit int) (v1.Devices, error) {
 	all := v1.Devices{Devices: []v1.Device{}}
 	for {
@@ -112,7 +112,7 @@ func listDevices(ctx context.Context, c *client, query url.Values, limit int) (v
 		}
 		all.Devices = append(all.Devices, page.Devices...)
 		all.Next, all.Total, all.TotalMore = page.Next, page.Total, page.TotalMore
-		if page.Next == "" || len(page.Devices) == 0 || len(all.Devices) >= limit {
+		if page.Next == "" || len(page.Devices) == 0 && !page.Partial || len(all.Devices) >= limit {
 			return all, nil
 		}
 		query.Set("after", page.Next)

@@ -1,8 +1,6 @@
 package sqlite
 
 import (
-	"database/sql"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -17,37 +15,48 @@ type driver struct {
 	lookups int    // marks that are looked up for each
 	proves  proven // of its rows
 
-	together bool // it is what several have in common, which is likely to be less than size
+	likely int // size that is likely, of what is in the set too; not above size
 }
 
-// few reports whether all rows of a driver can be looked at. Labels go with what devices have in common, so that those
-// that match may all be at the end of that order: more are collected before it is read.
+// few reports whether all rows of a driver can be looked at, which for what is likely to be less is to be seen.
 func (s *selection) few(d *driver) bool {
-	most := s.effort.collect
-	if s.Sort == store.ByLabel {
-		most *= 2
+	return d != nil && d.cost <= s.effort.index && (d.size <= s.mostCollected() || !s.many && d.likely <= s.effort.collect)
+}
+
+// mostCollected returns how many rows are looked at at most. More are where that tells the total too, which nothing else
+// does, and by label: labels go with what devices have in common, so that those that match may all be at the end.
+func (s *selection) mostCollected() int {
+	if s.Sort == store.ByLabel || !s.counted() {
+		return 2 * s.effort.collect
 	}
-	return d != nil && (d.together || d.size <= most)
+	return s.effort.collect
 }
 
 // proven is which parts of a filter are known to hold.
 type proven struct {
-	class, text, digest bool
-	states              bool
-	marks               int // so many of them, the rarest ones
+	class, states bool
+	set           bool // as far as it goes
+	digest, text  bool
+	likely        bool // the text is in most
+	marks         int  // so many of them, the rarest ones
+}
+
+func (p proven) and(other proven) proven {
+	return proven{
+		p.class || other.class, p.states || other.states, p.set || other.set,
+		p.digest || other.digest, p.text || other.text, p.likely || other.likely, max(p.marks, other.marks),
+	}
 }
 
 // rows returns the condition that a device is among them.
 func (d *driver) rows() *clause { return &clause{[]string{`d.row IN (` + d.String() + `)`}, d.args} }
 
-// addDrivers adds the one by mark, and the one by class and state. Both read indexes only.
+// addDrivers adds the set, and the one by class and state. Both read indexes only.
 func (s *selection) addDrivers() {
-	if len(s.marks) > 0 {
-		m := s.marks[0]
-		s.drivers = append(s.drivers, driver{
-			clause: &clause{[]string{`SELECT m.device FROM device_marks m WHERE m.mark = ?`}, []any{m.row}},
-			size:   m.n, cost: m.n, proves: proven{marks: 1},
-		})
+	if s.set != nil {
+		d := listed(s.set.rows, s.set.proves)
+		d.lookups = len(s.marks) - s.set.proves.marks
+		s.drivers = append(s.drivers, *d)
 	}
 	useStates := len(s.states) > 0 && s.late <= s.effort.late
 	if s.class == nil && !useStates || s.usual() {
@@ -60,8 +69,11 @@ func (s *selection) addDrivers() {
 	} else {
 		from, read = `devices d INDEXED BY devices_of_class`, s.shown
 		classes, args := `SELECT c.row FROM classes c WHERE `+s.class.String(), slices.Clone(s.class.args)
-		if len(s.marks) > 0 {
+		switch {
+		case s.inClass != nil:
 			classes, args, read = classes+withMark, append(args, s.rarest()), s.inClass
+		case len(s.marks) > 0:
+			return // devices with the mark in these classes are soon met
 		}
 		c.add(`d.class IN (`+classes+`)`, args...)
 	}
@@ -75,9 +87,18 @@ func (s *selection) addDrivers() {
 		late.add(`d.row IN (`+lateRows+`)`, s.lateArgs()...)
 		text, args = text+` UNION ALL SELECT d.row FROM `+byRow+` WHERE `+late.String(), append(args, late.args...)
 	}
-	s.drivers = append(s.drivers, driver{
-		clause: &clause{[]string{text}, args}, size: s.mayShow(s.shown), cost: s.mayShow(read), lookups: len(s.marks), proves: proves,
-	})
+	d := driver{clause: &clause{[]string{text}, args}, size: s.mayShow(s.shown), cost: s.mayShow(read), proves: proves}
+	d.likely = d.size
+	d.lookups = len(s.marks)
+	if s.set != nil {
+		d.lookups -= s.set.proves.marks
+		d.proves = d.proves.and(s.set.proves)
+		if d.likely = min(d.size, len(s.set.rows)); !s.counted() && !s.set.proves.class && s.fleet > 0 {
+			d.likely = int(float64(d.size) * float64(len(s.set.rows)) / float64(s.fleet)) // if one says nothing of the other
+		}
+		d.size = min(d.size, len(s.set.rows))
+	}
+	s.drivers = append(s.drivers, d)
 }
 
 // usual reports whether the classes are those of a level or a status that many of the devices in these states have: they
@@ -99,19 +120,30 @@ func (s *selection) findText() error {
 			counted += k
 		}
 		if counted <= s.effort.index {
-			return s.addFound(proven{class: true, text: true}, `SELECT d.row FROM devices d INDEXED BY devices_of_class
+			return s.addFound(s.effort.found, proven{class: true, text: true, likely: true}, `SELECT d.row FROM devices d INDEXED BY devices_of_class
 				WHERE d.class IN (SELECT c.row FROM classes c WHERE `+s.class.String()+`) AND instr(d.search, ?)`,
 				append(slices.Clone(s.class.args), text)...)
 		}
 	}
-	if match := trigrams(text); match != "" {
-		return s.addFound(proven{}, `SELECT rowid FROM devices_text WHERE devices_text MATCH ?`, match)
+	const search = `SELECT rowid FROM devices_text WHERE devices_text MATCH ?`
+	if all := trigrams(text); len(all) > 0 {
+		// Few trigrams are found sooner than many, and people type what tells most last.
+		last, most := all[max(len(all)-2, 0):], s.effort.found/4
+		if len(last) < len(all) {
+			found, err := s.lookUp(search, []any{allOf(last)}, most)
+			s.spend(2 * len(found))
+			if err != nil || len(found) < most {
+				return s.found(found, proven{likely: true}, err)
+			}
+		}
+		s.spend(s.effort.found)
+		return s.addFound(s.effort.found, proven{likely: true}, search, allOf(all))
 	}
 	if !validPart(text) || hexadecimal(text) {
 		return nil // ids are hexadecimal: many have it
 	}
 	// A part of fewer than three characters begins a trigram of each text that it is in: the text goes on with the id.
-	return s.addFound(proven{}, `SELECT doc FROM devices_parts WHERE term >= ? AND term < ?`, text, text+"\U0010ffff")
+	return s.addFound(s.effort.found, proven{likely: true}, `SELECT doc FROM devices_parts WHERE term >= ? AND term < ?`, text, text+"\U0010ffff")
 }
 
 func validPart(text string) bool {
@@ -122,21 +154,13 @@ func hexadecimal(text string) bool {
 	return strings.Trim(text, "0123456789abcdef") == ""
 }
 
-// findDigest counts the devices that have the digest now: in a content, or in the base of one that does not lack it.
+// findDigest looks up which devices have the digest now, unless they are many: in a content, or in the base of one that
+// does not lack it.
 func (s *selection) findDigest() error {
 	if len(s.Digest) == 0 {
 		return nil
 	}
-	d := driver{
-		clause: &clause{[]string{digestHolders}, []any{s.Digest, s.Digest, s.Digest}}, proves: proven{digest: true},
-	}
-	most := s.effort.index / 2
-	err := s.row(`SELECT count(*) FROM (`+digestHolders+` LIMIT ?)`, append(slices.Clone(d.args), most), &d.size)
-	if err == nil && d.size < most {
-		d.cost, s.none = d.size, d.size == 0
-		s.found = append(s.found, d)
-	}
-	return err
+	return s.addFound(s.effort.index/2, proven{digest: true}, digestHolders, s.Digest, s.Digest, s.Digest)
 }
 
 // digestHolders are devices that have a digest, which is given thrice; some come twice.
@@ -146,30 +170,6 @@ const digestHolders = `SELECT s.device FROM (
 		SELECT i.row FROM indexed_digests d CROSS JOIN indexed i ON i.base = d.indexed WHERE d.digest = ? AND d.lacks = 0
 			AND NOT EXISTS (SELECT 1 FROM indexed_digests x WHERE x.digest = ? AND x.indexed = i.row)
 	) h CROSS JOIN seen s INDEXED BY seen_holders ON s.indexed = h.indexed WHERE s.until = 0`
-
-// addFound adds the rows of a query as a driver, unless they are many. The query is not run again: full-text search takes
-// its time.
-func (s *selection) addFound(proves proven, query string, args ...any) error {
-	var found []int64
-	err := s.rows(query+` LIMIT ?`, append(args, s.effort.found), func(rows *sql.Rows) error {
-		var row int64
-		err := rows.Scan(&row)
-		found = append(found, row)
-		return err
-	})
-	if err != nil || len(found) >= s.effort.found {
-		return err
-	}
-	slices.Sort(found)
-	found = slices.Compact(found)
-	list, err := json.Marshal(found)
-	s.found = append(s.found, driver{
-		clause: &clause{[]string{`SELECT value FROM json_each(?)`}, []any{string(list)}},
-		size:   len(found), cost: len(found), proves: proves,
-	})
-	s.none = len(found) == 0
-	return err
-}
 
 // hasDigest is whether a device has a digest now, which is given twice.
 const hasDigest = `EXISTS (SELECT 1 FROM seen s INDEXED BY seen_held CROSS JOIN indexed i ON i.row = s.indexed
@@ -183,6 +183,10 @@ func (s *selection) beside(known proven) *clause {
 	c := &clause{}
 	if s.class != nil && !known.class {
 		c.add(`EXISTS (SELECT 1 FROM classes c WHERE c.row = d.class AND `+s.class.String()+`) = 1`, s.class.args...)
+	}
+	if s.set != nil && !known.set {
+		c.addAll(s.set.has())
+		known = known.and(s.set.proves)
 	}
 	for _, m := range s.marks[min(known.marks, len(s.marks)):] {
 		c.add(`EXISTS (SELECT 1 FROM device_marks m WHERE m.device = d.row AND m.mark = ?) = 1`, m.row)
@@ -209,64 +213,60 @@ func (s *selection) conditions(known proven) *clause {
 	return c
 }
 
+// driveFew returns the driver that has so few rows that they can be collected, if there is one.
+func (s *selection) driveFew(limit int) (*driver, error) {
+	d := s.drive(limit, true)
+	if s.many || !s.few(d) {
+		return nil, nil
+	}
+	most := s.mostCollected()
+	if d.size <= most {
+		return d, nil
+	}
+	found, err := s.lookUp(d.String(), d.args, most+1)
+	s.spend(s.price(d))
+	if s.many = len(found) > most; s.many || err != nil {
+		return nil, err
+	}
+	return listed(found, d.proves), nil
+}
+
 // drive returns the rows among which the selected devices are to be looked for, nil if that takes longer than to look
-// for so many in the order of an index; below 0: for all. Of several drivers it is what they have in common. Where few
-// rows tell the total too, which nothing else does, that is never too long.
+// for so many in the order of an index; below 0: for all. Where few rows tell the total too, which nothing else does, that
+// is never too long.
 func (s *selection) drive(limit int, total bool) *driver {
 	if len(s.shownStates()) == 0 || s.sortsClasses() {
 		return nil // there are late devices at most, or an index has all that is asked for
 	}
-	var few, readable []driver
 	var best *driver
-	price := func(d *driver) int { return d.cost*(1+2*d.lookups) + min(d.size, s.bound)*rowCost }
-	common, cost := float64(s.fleet), 0 // if one driver says nothing of another
 	for i := range s.drivers {
 		d := &s.drivers[i]
-		if d.cost <= s.effort.index {
-			readable = append(readable, *d)
-			common, cost = common*float64(d.size)/float64(max(s.fleet, 1)), cost+d.cost
-			if s.few(d) {
-				few = append(few, *d)
-			}
-		}
-		if best == nil || price(d) < price(best) {
+		if better := s.few(d) && !s.few(best); best == nil || better || s.few(d) == s.few(best) && s.price(d) < s.price(best) {
 			best = d
 		}
 	}
-	if s.counted() {
-		common = float64(s.bound)
+	if best == nil || limit < 0 || s.price(best) <= s.scanCost(limit) {
+		return best
 	}
-	switch {
-	case len(few) > 0:
-		best = intersect(few)
-	case len(readable) > 1 && cost <= s.effort.index && common <= float64(s.effort.collect):
-		best = intersect(readable)
+	if s.few(best) && s.price(best) <= s.purse() && (s.Sort == store.ByLabel || total && !s.counted()) {
+		return best
 	}
-	if best == nil || limit >= 0 && price(best) > s.scanCost(limit) &&
-		!(s.few(best) && (s.Sort == store.ByLabel || total && !s.counted())) {
-		return nil
+	return nil
+}
+
+// lookupCost is what it takes to look up a mark of a device, in entries of an index.
+const lookupCost = 6
+
+// price estimates what it takes to read all rows of a driver, in entries of an index.
+func (s *selection) price(d *driver) int {
+	rows := d.likely
+	if s.many {
+		rows = d.size
 	}
-	return best
+	return d.cost*(1+lookupCost*d.lookups) + rows*rowCost
 }
 
 // counted reports whether bound is how many devices it selects, but for those whose state is not as shown.
 func (s *selection) counted() bool {
-	return len(s.marks) <= 1 && len(s.found) == 0 && s.Query == "" && len(s.Digest) == 0
-}
-
-// intersect returns what drivers have in common.
-func intersect(drivers []driver) *driver {
-	out := drivers[0]
-	for _, d := range drivers[1:] {
-		text := `SELECT * FROM (` + out.String() + `) INTERSECT SELECT * FROM (` + d.String() + `)`
-		out = driver{
-			clause: &clause{[]string{text}, append(slices.Clone(out.args), d.args...)},
-			size:   min(out.size, d.size), cost: out.cost + d.cost, lookups: max(out.lookups, d.lookups), proves: proven{
-				class: out.proves.class || d.proves.class, text: out.proves.text || d.proves.text,
-				digest: out.proves.digest || d.proves.digest, marks: max(out.proves.marks, d.proves.marks),
-			},
-			together: true,
-		}
-	}
-	return &out
+	return len(s.marks) <= 1 && s.Query == "" && len(s.Digest) == 0
 }

@@ -69,7 +69,7 @@ func (s *Store) Devices(ctx context.Context, f store.Filter) ([]store.Device, er
 		return s.allDevices(ctx, f, store.PageSize(f.Limit))
 	}
 	var out store.List
-	err := s.list(ctx, f, &out, func(*selection) error { return nil })
+	err := s.list(ctx, f, false, &out, func(*selection) error { return nil })
 	return out.Devices, err
 }
 
@@ -120,19 +120,21 @@ func (r *reader) devices(from string, args ...any) (out []store.Device, err erro
 // maxTrigrams bounds the full-text query; what it lets through is compared with the whole text anyway.
 const maxTrigrams = 16
 
-// trigrams returns the full-text query for rows with all three-character parts of text, or "" if text is too short to
-// have any (sqlite.org/fts5.html, section 4.3.4 and, for strings, 3.1).
-func trigrams(text string) string {
+// trigrams returns the three-character parts of text for a full-text query, none if it is too short to have any
+// (sqlite.org/fts5.html, section 4.3.4 and, for strings, 3.1).
+func trigrams(text string) (parts []string) {
 	runes := []rune(strings.ToValidUTF8(text, ""))
-	if len(runes) < 3 || strings.ContainsRune(text, 0) {
-		return ""
+	if strings.ContainsRune(text, 0) {
+		return nil
 	}
-	var parts []string
 	for i := 0; i+3 <= len(runes) && len(parts) < maxTrigrams; i++ {
 		parts = append(parts, `"`+strings.ReplaceAll(string(runes[i:i+3]), `"`, `""`)+`"`)
 	}
-	return strings.Join(parts, " AND ")
+	return parts
 }
+
+// allOf returns the full-text query for rows that have all parts.
+func allOf(trigrams []string) string { return strings.Join(trigrams, " AND ") }
 
 // Overdue returns devices of all tenants that are stale at now and not yet Silenced, longest silent first.
 func (s *Store) Overdue(ctx context.Context, now time.Time, limit int) ([]store.Device, error) {

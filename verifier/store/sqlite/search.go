@@ -109,7 +109,7 @@ func (s *Store) holdingDigest(ctx context.Context, h *holders, digest []byte) er
 func (s *Store) holdingPlace(ctx context.Context, h *holders, part string) error {
 	places, err := readList(ctx, s, "search places", `SELECT p.place FROM places_text t JOIN places p ON p.row = t.rowid
 		WHERE t.places_text MATCH ? AND instr(lower(p.place), lower(?)) LIMIT ?`,
-		[]any{trigrams(strings.ToLower(part)), part, maxPlaces + 1}, scanOne[string])
+		[]any{allOf(trigrams(strings.ToLower(part))), part, maxPlaces + 1}, scanOne[string])
 	if err != nil {
 		return err
 	}

@@ -69,9 +69,13 @@ type effort struct {
 	index int
 	// late is the most devices with a state that is not written down yet for which lists make use of written states.
 	late int
+	// walk is the most entries of indexes that are read until a page is full; what is looked up for one counts as several.
+	walk int
+	// count is the same for counting.
+	count int
 }
 
-var defaultEffort = effort{collect: 5_000, found: 30_000, index: 50_000, late: 20_000}
+var defaultEffort = effort{collect: 5_000, found: 30_000, index: 50_000, late: 20_000, walk: 100_000, count: 30_000}
 
 // mark is one that all selected devices have.
 type mark struct {
@@ -83,20 +87,23 @@ type mark struct {
 type selection struct {
 	*reader
 	store.Filter
+	bounded bool // effort.walk and effort.count matter
+	spent   *int // of effort.walk
 	now     int64
 	fleet   int                  // devices of the tenant
 	all     map[result.State]int // the same by state as shown
 	class   *clause              // on classes c; nil: all
 	marks   []mark               // rarest first
 	shown   map[result.State]int // devices in the classes and with the rarest mark, by state as shown
-	inClass map[result.State]int // all in those of the classes in which some have that mark; nil without class or mark
-	found   []driver             // by text and digest
+	inClass map[result.State]int // all in those of the classes in which some have that mark; nil: not counted, or without class or mark
+	set     *rowSet              // that selected devices are in; nil: nothing was looked up
 	late    int                  // devices whose state is not as shown; not counted where no states are asked for
 
 	states  []result.State // current states; nil: all
 	drivers []driver       // in these states
 	bound   int            // it selects no more
 	none    bool           // it selects nothing
+	many    bool           // what its drivers have in common is not few
 }
 
 func statesOf(f store.Filter) []result.State {
@@ -122,9 +129,9 @@ const lateRows = `SELECT d.row FROM devices d INDEXED BY devices_overdue
 func (s *selection) lateArgs() []any { return []any{s.now, s.Tenant, s.Tenant, s.now} }
 
 // selection looks a filter up. Its states are left to in.
-func (r *reader) selection(f store.Filter) (*selection, error) {
-	s := &selection{reader: r, Filter: f, now: f.Now.UnixMicro()}
-	for _, step := range []func() error{s.findMarks, s.findClasses, s.countShown, s.findText, s.findDigest} {
+func (r *reader) selection(f store.Filter, bounded bool) (*selection, error) {
+	s := &selection{reader: r, Filter: f, bounded: bounded, spent: new(int), now: f.Now.UnixMicro()}
+	for _, step := range []func() error{s.findMarks, s.findClasses, s.countShown, s.findMarked, s.findText, s.findDigest} {
 		if err := step(); err != nil || s.none {
 			return s, err
 		}
@@ -145,9 +152,7 @@ func (s *selection) countShown() (err error) {
 	}
 	s.none = len(s.shown) == 0
 	if len(s.marks) > 0 && s.class != nil {
-		s.inClass, err = s.countsBy(`SELECT k.shown, sum(k.n) FROM classes c JOIN class_counts k ON k.mark = 0 AND k.class = c.row
-			WHERE `+s.class.String()+withMark+` GROUP BY 1`, append(slices.Clone(s.class.args), s.rarest())...)
-		if err != nil {
+		if err := s.countClasses(); err != nil {
 			return err
 		}
 	}
@@ -157,14 +162,42 @@ func (s *selection) countShown() (err error) {
 	return s.row(`SELECT count(*) FROM (`+lateRows+` LIMIT ?)`, append(s.lateArgs(), s.effort.late+1), &s.late)
 }
 
+// countClasses counts the devices in the classes in which some have the rarest mark, where these classes or the mark are
+// not of too many devices.
+func (s *selection) countClasses() (err error) {
+	if s.marks[0].n >= s.effort.index {
+		least := s.fleet
+		for kind, value := range map[string]string{"vendor": s.Vendor, "model": s.Model, "firmware": s.Firmware, "group": s.Group} {
+			if value == "" {
+				continue
+			}
+			var n int
+			err := s.row(`SELECT coalesce(sum(n), 0) FROM facets WHERE tenant = ? AND kind = ? AND value = ?`, []any{s.Tenant, kind, value}, &n)
+			if err != nil {
+				return err
+			}
+			least = min(least, n)
+		}
+		if least > s.effort.index {
+			return nil
+		}
+	}
+	s.inClass, err = s.countsBy(`SELECT k.shown, sum(k.n) FROM classes c JOIN class_counts k ON k.mark = 0 AND k.class = c.row
+		WHERE `+s.class.String()+withMark+` GROUP BY 1`, append(slices.Clone(s.class.args), s.rarest())...)
+	return err
+}
+
 // in returns the selection for some states; nil: all.
 func (s *selection) in(states []result.State) *selection {
 	one := *s
-	one.states, one.drivers = states, slices.Clone(s.found)
+	one.states, one.drivers, one.many = states, nil, false
 	if len(states) == 0 {
 		one.late = 0
 	}
 	one.bound = one.mayShow(s.shown)
+	if s.set != nil {
+		one.bound = min(one.bound, len(s.set.rows))
+	}
 	one.addDrivers()
 	for _, d := range one.drivers {
 		one.bound = min(one.bound, d.size)

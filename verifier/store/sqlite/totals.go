@@ -17,12 +17,12 @@ func (s *Store) Total(ctx context.Context, f store.Filter, upTo int) (n int, mor
 		return 0, false, fmt.Errorf("count devices: %w filter: want a tenant", store.ErrInvalid)
 	}
 	err = s.snapshot(ctx, "count devices", func(r *reader) error {
-		all, err := r.selection(f)
+		all, err := r.selection(f, upTo > 0)
 		if err != nil {
 			return err
 		}
 		if sel := all.in(statesOf(f)); !sel.none {
-			n, err = sel.count(upTo)
+			n, more, err = sel.count(upTo)
 		}
 		return err
 	})
@@ -32,11 +32,13 @@ func (s *Store) Total(ctx context.Context, f store.Filter, upTo int) (n int, mor
 	return n, more, err
 }
 
-// count returns how many devices there are, if these are at most upTo (0: without bound), otherwise more than upTo.
-// Without digest and text, and with at most one mark, it adds up what is counted already.
-func (s *selection) count(upTo int) (int, error) {
+// count returns how many devices there are, if these are at most upTo (0: without bound), otherwise more than upTo; more
+// says that it stopped before it had counted that many. Without digest and text, and with at most one mark, it adds up
+// what is counted already.
+func (s *selection) count(upTo int) (n int, more bool, err error) {
 	if len(s.marks) <= 1 && len(s.Digest) == 0 && s.Query == "" && s.late <= s.effort.late {
-		return s.sum()
+		n, err = s.sum()
+		return n, false, err
 	}
 	return s.countEach(upTo)
 }
@@ -75,36 +77,53 @@ func (s *selection) sum() (n int, err error) {
 }
 
 // countEach counts the devices one by one, one more than upTo at most.
-func (s *selection) countEach(upTo int) (n int, err error) {
+func (s *selection) countEach(upTo int) (n int, more bool, err error) {
 	limit := -1
 	if upTo > 0 {
 		limit = upTo + 1
 	}
-	d := s.drive(limit, true)
-	if s.few(d) {
-		found, err := s.collect(d)
-		return len(found), err
+	walk := *s
+	walk.Sort, walk.Desc = store.ByID, false
+	d, err := walk.driveFew(limit)
+	if err != nil {
+		return 0, false, err
+	}
+	if d != nil {
+		found, err := walk.collect(d)
+		return len(found), false, err
 	}
 	if len(s.Digest) > 0 && s.Query == "" && s.class == nil && len(s.marks) == 0 && len(s.states) == 0 {
-		return s.countHolders(limit)
+		n, err = s.countHolders(limit)
+		return n, false, err
 	}
-	walk := *s
-	walk.Sort = store.ByID
-	parts, err := walk.page(limit)
-	if err != nil {
-		return 0, err
+	parts, err := walk.parts(limit)
+	if err != nil || len(parts) == 0 {
+		return 0, false, err
+	}
+	var ordered []part
+	for _, p := range parts {
+		if p.prefix != nil {
+			ordered = append(ordered, p)
+		}
+	}
+	var until *entry
+	if s.bounded && len(ordered) > 0 {
+		until, err = walk.horizon(ordered, nil, walk.entriesFor(s.effort.count))
+		if err != nil {
+			return 0, false, err
+		}
 	}
 	var text []string
 	var args []any
 	for _, p := range parts {
-		c := p.conditions(s)
+		c := p.conditions(&walk)
+		if until != nil {
+			c.add(`d.id <= ?`, until.id)
+		}
 		text, args = append(text, `SELECT d.row FROM `+p.from+` WHERE `+c.String()), append(args, c.args...)
 	}
-	if len(text) == 0 {
-		return 0, nil
-	}
 	err = s.row(`SELECT count(*) FROM (`+strings.Join(text, ` UNION ALL `)+` LIMIT ?)`, append(args, limit), &n)
-	return n, err
+	return n, until != nil && n < limit, err
 }
 
 // countHolders counts the devices that have a digest. A look at each is only needed where other tenants have devices too.
