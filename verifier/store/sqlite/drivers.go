@@ -27,7 +27,7 @@ func (s *selection) few(d *driver) bool {
 // does, and by label: labels go with what devices have in common, so that those that match may all be at the end.
 func (s *selection) mostCollected() int {
 	if s.Sort == store.ByLabel || !s.counted() {
-		return 2 * s.effort.collect
+		return s.effort.collect * 3 / 2
 	}
 	return s.effort.collect
 }
