@@ -15,8 +15,9 @@ import (
 
 // Overview is what the API needs of the fleet for what is done with many devices, and for what needs attention.
 type Overview interface {
-	// CountBulk returns how many devices an action is for; another number than it expects is refused.
-	CountBulk(ctx context.Context, tenant string, spec fleet.BulkSpec) (int, error)
+	// CountBulk returns how many devices an action is for; another number than it expects is refused. A quick count may end
+	// early: more says that there may be more than n.
+	CountBulk(ctx context.Context, tenant string, spec fleet.BulkSpec, quick bool) (n int, more bool, err error)
 	// StartBulk begins an action. Each device's event names actor.
 	StartBulk(ctx context.Context, tenant string, spec fleet.BulkSpec, actor string) (id string, n int, err error)
 	// BulkState returns how far an action is.
@@ -49,7 +50,7 @@ func (s *server) startBulk(ctx context.Context, p principal, in *bulkDevices) (*
 	out := v1.Bulk{Failures: []v1.BulkFailure{}}
 	if in.Body.DryRun {
 		out.Over = true
-		out.Total, err = s.Fleet.CountBulk(ctx, p.tenant, spec)
+		out.Total, out.TotalMore, err = s.Fleet.CountBulk(ctx, p.tenant, spec, in.Body.Quick)
 	} else {
 		out.ID, out.Total, err = s.Fleet.StartBulk(ctx, p.tenant, spec, p.actor())
 	}
@@ -77,6 +78,9 @@ func (s *server) bulkSpec(p principal, in *v1.BulkAction) (fleet.BulkSpec, error
 			return spec, err
 		}
 		spec.Filter = &f
+	}
+	if in.Quick && (!in.DryRun || in.Expect != nil) {
+		return spec, problemf(http.StatusUnprocessableEntity, "quick is of dry_run without expect: what is done or expected is counted in full")
 	}
 	switch changes := in.Group != nil || len(in.Labels) > 0; {
 	case changes && in.Action != fleet.BulkLabel:

@@ -299,9 +299,12 @@ func TestExportOfManyPages(t *testing.T) {
 func TestBulkAPI(t *testing.T) {
 	h, now := newHarness(t).signed(t), time.Now()
 	all := overviewFleet(t, h, now)
-	count := decode[v1.Bulk](t, h.do("POST", "/v1/devices/bulk", `{"action":"label","filter":{"state":["untrusted"]},"dry_run":true}`), http.StatusAccepted)
-	if count.Total != 2 || !count.Over || count.ID != "" {
-		t.Errorf("dry run = %+v, want 2 devices and no id", count)
+	for _, quick := range []string{"false", "true"} {
+		count := decode[v1.Bulk](t, h.do("POST", "/v1/devices/bulk",
+			`{"action":"label","filter":{"state":["untrusted"]},"dry_run":true,"quick":`+quick+`}`), http.StatusAccepted)
+		if count.Total != 2 || count.TotalMore || !count.Over || count.ID != "" {
+			t.Errorf("dry run = %+v, want 2 devices and no id", count)
+		}
 	}
 	begun := decode[v1.Bulk](t, h.do("POST", "/v1/devices/bulk",
 		`{"action":"label","filter":{"labels":{"jurisdiction":"NG"}},"group":"south","labels":{"site":"Lagos"},"expect":2}`), http.StatusAccepted)
@@ -324,8 +327,10 @@ func TestBulkAPI(t *testing.T) {
 		status int
 		says   string
 	}{
-		`{"action":"remove","filter":{},"expect":3}`:                                            {http.StatusConflict, "for 4 devices now, not 3"},
-		`{"action":"remove"}`:                                                                   {http.StatusUnprocessableEntity, "either devices or filter"},
+		`{"action":"remove","filter":{},"expect":3}`:                             {http.StatusConflict, "for 4 devices now, not 3"},
+		`{"action":"attest","filter":{},"quick":true}`:                           {http.StatusUnprocessableEntity, "quick is of dry_run"},
+		`{"action":"attest","filter":{},"dry_run":true,"quick":true,"expect":4}`: {http.StatusUnprocessableEntity, "counted in full"},
+		`{"action":"remove"}`: {http.StatusUnprocessableEntity, "either devices or filter"},
 		`{"action":"remove","filter":{},"devices":["` + all[0] + `"]}`:                          {http.StatusUnprocessableEntity, "either devices or filter"},
 		`{"action":"remove","devices":["edge-1"]}`:                                              {http.StatusUnprocessableEntity, "full ids"},
 		`{"action":"remove","filter":{},"group":"x"}`:                                           {http.StatusUnprocessableEntity, "of the action label"},

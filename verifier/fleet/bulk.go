@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -42,17 +43,22 @@ type Bulk struct {
 // BulkFailure is a device that the action was not done with.
 type BulkFailure struct{ Device, Label, Why string }
 
-// CountBulk returns how many devices an action is for. Another number than the one that it expects is refused.
-func (f *Fleet) CountBulk(ctx context.Context, tenant string, spec BulkSpec) (n int, err error) {
+// CountBulk returns how many devices an action is for. Another number than the one that it expects is refused. A quick
+// count ends where it takes long in a large fleet: more says that there may be more than n.
+func (f *Fleet) CountBulk(ctx context.Context, tenant string, spec BulkSpec, quick bool) (n int, more bool, err error) {
 	if n = len(unique(spec.Devices)); spec.Filter != nil {
-		if n, _, err = f.cfg.Store.Total(ctx, f.selected(tenant, spec), 0); err != nil {
-			return 0, err
+		upTo := 0
+		if quick && spec.Expect == nil {
+			upTo = math.MaxInt32
+		}
+		if n, more, err = f.cfg.Store.Total(ctx, f.selected(tenant, spec), upTo); err != nil {
+			return 0, false, err
 		}
 	}
 	if spec.Expect != nil && *spec.Expect != n {
-		return 0, refuse("the action is for %d devices now, not %d: look at them again", n, *spec.Expect)
+		return 0, false, refuse("the action is for %d devices now, not %d: look at them again", n, *spec.Expect)
 	}
-	return n, nil
+	return n, more, nil
 }
 
 func unique(ids []string) []string {
@@ -73,7 +79,7 @@ func (f *Fleet) selected(tenant string, spec BulkSpec) store.Filter {
 func (f *Fleet) StartBulk(
 	ctx context.Context, tenant string, spec BulkSpec, actor string,
 ) (id string, n int, err error) {
-	if n, err = f.CountBulk(ctx, tenant, spec); err != nil {
+	if n, _, err = f.CountBulk(ctx, tenant, spec, false); err != nil {
 		return "", 0, err
 	}
 	id, err = f.bulks.start(tenant, "bulk", f.cfg.Now(), func(ctx context.Context, report func(Progress)) (any, error) {

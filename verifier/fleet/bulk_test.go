@@ -156,13 +156,45 @@ func TestBulkAttest(t *testing.T) {
 	}
 }
 
+// hasty is a store that ends counting early where it may.
+type hasty struct{ store.Store }
+
+func (s hasty) Total(ctx context.Context, f store.Filter, upTo int) (n int, more bool, err error) {
+	if upTo > 0 {
+		return 1, true, nil
+	}
+	return s.Store.Total(ctx, f, 0)
+}
+
+func TestCountBulkQuickly(t *testing.T) {
+	r := newRig(t)
+	r.plain(3, store.Active)
+	r.cfg.Store = hasty{r.store}
+	spec := BulkSpec{Action: BulkAttest, Filter: &store.Filter{}}
+	if n, more, err := r.CountBulk(t.Context(), tenant, spec, true); n != 1 || !more || err != nil {
+		t.Errorf("quick CountBulk = %d, %v, %v, want at least 1", n, more, err)
+	}
+	three := 3
+	for _, spec.Expect = range []*int{nil, &three} { // what is expected is counted to the end
+		if n, more, err := r.CountBulk(t.Context(), tenant, spec, spec.Expect != nil); n != 3 || more || err != nil {
+			t.Errorf("CountBulk = %d, %v, %v, want 3", n, more, err)
+		}
+	}
+	if _, n, err := r.StartBulk(t.Context(), tenant, spec, "alice"); n != 3 || err != nil {
+		t.Errorf("StartBulk = %d, %v, want 3", n, err)
+	}
+}
+
 func TestBulkRefusals(t *testing.T) {
 	r := newRig(t)
 	r.plain(3, store.Active)
 	three, four := 3, 4
 	filter := &store.Filter{Tenant: "another", Limit: 1, After: "f"}
-	if n, err := r.CountBulk(t.Context(), tenant, BulkSpec{Action: BulkRemove, Filter: filter, Expect: &three}); n != 3 || err != nil {
-		t.Errorf("CountBulk = %d, %v, want 3", n, err)
+	for _, quick := range []bool{false, true} {
+		n, more, err := r.CountBulk(t.Context(), tenant, BulkSpec{Action: BulkRemove, Filter: filter, Expect: &three}, quick)
+		if n != 3 || more || err != nil {
+			t.Errorf("CountBulk = %d, %v, %v, want 3", n, more, err)
+		}
 	}
 	_, _, err := r.StartBulk(t.Context(), tenant, BulkSpec{Action: BulkRemove, Filter: filter, Expect: &four}, "alice")
 	var refused *RefusedError

@@ -13,6 +13,7 @@ import (
 )
 
 func (s *server) bulkPages() {
+	s.get("GET /bulk", "", func(p *page) error { return p.redirect("/devices") }) // where a question is loaded again
 	s.post("POST /bulk", (*page).bulk)
 	s.post("POST /bulk/run", (*page).runBulk)
 	s.get("GET /bulk/{id}", "get-bulk", (*page).bulkProgress)
@@ -24,6 +25,7 @@ type bulkPage struct {
 	Devices  []string // ids that were chosen; none: all that Filter selects
 	Filter   string
 	Count    int
+	More     bool // there may be more than Count: all are counted next
 	Problem  string
 	Groups   []v1.ValueCount
 	Question string
@@ -67,19 +69,20 @@ func (p *page) bulkForm() (bulkPage, v1.BulkAction, error) {
 	return b, in, nil
 }
 
-// bulk asks first how many devices an action would be done with, and shows that with a question.
+// bulk asks first how many devices an action would be done with, and shows that with a question. Where counting takes
+// long, it shows that first, and the page asks again.
 func (p *page) bulk() error {
 	b, in, err := p.bulkForm()
 	if err != nil {
 		return err
 	}
-	in.DryRun = true
+	in.DryRun, in.Quick = true, p.r.PostFormValue("count") != "all"
 	var found v1.Bulk
 	if err := p.api(http.MethodPost, "/v1/devices/bulk", in, &found); err != nil {
 		return err
 	}
-	b.Count = found.Total
-	if in.Action == "label" {
+	b.Count, b.More = found.Total, found.TotalMore
+	if in.Action == "label" && !b.More {
 		var facets v1.Facets
 		if err := p.api(http.MethodGet, "/v1/fleet/facets", nil, &facets); err != nil {
 			return err

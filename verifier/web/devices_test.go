@@ -206,6 +206,40 @@ func TestBulkOfChosen(t *testing.T) {
 	v.post("/bulk", many...).want(t, http.StatusUnprocessableEntity, "Select at most 1000 devices")
 }
 
+// TestBulkOfVeryMany asks about so many devices that they are not counted at once: the page counts them by itself, and no
+// action is offered before.
+func TestBulkOfVeryMany(t *testing.T) {
+	s := filled(t, v1.Operator)
+	s.api.Handle("POST /v1/devices/bulk", func(_ *http.Request, body []byte) (int, any) {
+		var in v1.BulkAction
+		if err := json.Unmarshal(body, &in); err != nil {
+			t.Error(err)
+		}
+		out := v1.Bulk{JobProgress: v1.JobProgress{Total: 1658, Over: true}, TotalMore: true, Failures: []v1.BulkFailure{}}
+		if !in.Quick {
+			out.Total, out.TotalMore = 474990, false
+		}
+		return http.StatusAccepted, out
+	})
+	v := s.visitor(t, "operator")
+	ask := []string{"action", "label", "scope", "all", "filter", "q=site"}
+	first := v.post("/bulk", ask...)
+	first.want(t, http.StatusOK, "At least 1,658 devices match", "Count them", `name="filter" value="q=site"`)
+	if strings.Contains(first.body, "/bulk/run") {
+		t.Error("an action is offered before all were counted")
+	}
+	v.post("/bulk", append(ask, "count", "all")...).want(t, http.StatusOK, "Label: 474,990 devices", `name="expect" value="474990"`)
+	v.get("/bulk").wantTo(t, "/devices")
+
+	b := s.signedIn(t, "operator", browsertest.Config{})
+	must(t, b.Open(s.url+"/devices?q=site"), b.Click("select[name=scope]"))
+	_, err := browsertest.Eval[string](b, `document.querySelector("select[name=scope]").value = "all"`)
+	must(t, err, b.Click("button[value=remove]"), b.UntilText("h1", "Remove: 474,990 devices"), b.Click("button.danger"))
+	for _, complaint := range b.Complaints() {
+		t.Errorf("the browser complains: %s", complaint)
+	}
+}
+
 func TestBulkFailures(t *testing.T) {
 	s := filled(t, v1.Operator)
 	s.api.Answer("GET /v1/bulk/{id}", v1.Bulk{

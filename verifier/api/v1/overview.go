@@ -131,6 +131,7 @@ type BulkAction struct {
 	Group   *string           `json:"group,omitempty" maxLength:"128" doc:"of label: group; empty removes it"`
 	Labels  map[string]string `json:"labels,omitempty" maxProperties:"64" doc:"of label: merged into the labels; an empty value removes one"`
 	DryRun  bool              `json:"dry_run,omitempty" doc:"only count"`
+	Quick   bool              `json:"quick,omitempty" doc:"of dry_run: end early where counting takes long in a large fleet; total_more says so"`
 	Expect  *int              `json:"expect,omitempty" doc:"devices that the filter selected when it was looked at; another number now is a conflict"`
 }
 
@@ -138,8 +139,9 @@ type BulkAction struct {
 type Bulk struct {
 	ID string `json:"id,omitempty" doc:"under which its progress is asked for; absent in a dry run, whose total is the answer"`
 	JobProgress
-	Failures []BulkFailure `json:"failures" doc:"at most 100"`
-	Left     int           `json:"left,omitempty" doc:"failures that are not in the list"`
+	TotalMore bool          `json:"total_more,omitempty" doc:"of a quick dry run: there may be more than total"`
+	Failures  []BulkFailure `json:"failures" doc:"at most 100"`
+	Left      int           `json:"left,omitempty" doc:"failures that are not in the list"`
 }
 
 // BulkFailure is a device that an action could not be done with.

@@ -93,10 +93,19 @@ func (s *selection) countEach(upTo int) (n int, more bool, err error) {
 		return len(found), false, err
 	}
 	if len(s.Digest) > 0 && s.Query == "" && s.class == nil && len(s.marks) == 0 && len(s.states) == 0 {
-		n, err = s.countHolders(limit)
-		return n, false, err
+		most := limit
+		if s.bounded {
+			most = min(limit, s.effort.count)
+		}
+		n, err = s.countHolders(most)
+		return n, n == most && n < limit, err
 	}
-	parts, err := walk.parts(limit)
+	var parts []part
+	if s.bounded {
+		parts, err = walk.parts(limit)
+	} else {
+		parts, err = walk.allParts()
+	}
 	if err != nil || len(parts) == 0 {
 		return 0, false, err
 	}
@@ -124,6 +133,55 @@ func (s *selection) countEach(upTo int) (n int, more bool, err error) {
 	}
 	err = s.row(`SELECT count(*) FROM (`+strings.Join(text, ` UNION ALL `)+` LIMIT ?)`, append(args, limit), &n)
 	return n, until != nil && n < limit, err
+}
+
+// allParts returns parts that together have all devices, each once. Who has marks, a digest or a state is looked up before,
+// so that an index that has the rest of what is asked for is all that is read: devices lie far apart.
+func (s *selection) allParts() ([]part, error) {
+	if err := s.findAll(); err != nil {
+		return nil, err
+	}
+	classes := s.class
+	if classes == nil {
+		classes = &clause{[]string{`c.tenant = ?`}, []any{s.Tenant}}
+	}
+	all := part{
+		from: `devices d INDEXED BY devices_of_class`, extra: s.asShown(), known: proven{class: true, states: true},
+		prefix: &clause{[]string{`d.class IN (SELECT c.row FROM classes c WHERE ` + classes.String() + `)`}, classes.args},
+	}
+	late := s.lateParts()
+	if len(late) > 0 {
+		all.extra.add(`+d.row NOT IN (`+lateRows+`)`, s.lateArgs()...)
+	}
+	return append(late, all), nil
+}
+
+// findAll looks up the rest of the marks, the digest, and the states where they are not as shown for many.
+func (s *selection) findAll() error {
+	var known proven
+	if s.set != nil {
+		known = s.set.proves
+	}
+	find := func(proves proven, query string, args ...any) error {
+		found, err := s.lookUp(query, args, -1)
+		return s.found(found, proves, err)
+	}
+	for i := known.marks; i < len(s.marks); i++ {
+		if err := find(proven{marks: i + 1}, `SELECT m.device FROM device_marks m WHERE m.mark = ?`, s.marks[i].row); err != nil {
+			return err
+		}
+	}
+	if len(s.Digest) > 0 && !known.digest {
+		if err := find(proven{digest: true}, digestHolders, s.Digest, s.Digest, s.Digest); err != nil {
+			return err
+		}
+	}
+	if len(s.states) == 0 || s.late <= s.effort.late {
+		return nil
+	}
+	c := &clause{[]string{`d.tenant = ?`}, []any{s.Tenant}}
+	c.addStates(s.states, s.now)
+	return find(proven{states: true}, `SELECT d.row FROM devices d INDEXED BY devices_by_state WHERE `+c.String(), c.args...)
 }
 
 // countHolders counts the devices that have a digest. A look at each is only needed where other tenants have devices too.

@@ -269,11 +269,15 @@ func (s *selection) parts(limit int) ([]part, error) {
 			add(s.byID(), tenant, 1, &clause{}, known)
 		}
 	}
-	if s.late > 0 && s.late <= s.effort.late {
-		late := &clause{[]string{`d.row IN (` + lateRows + `)`}, s.lateArgs()}
-		out = append(out, part{from: byRow, extra: late})
+	return append(out, s.lateParts()...), nil
+}
+
+// lateParts returns a part of the devices whose state is not as shown, none if there are none or too many.
+func (s *selection) lateParts() []part {
+	if s.late == 0 || s.late > s.effort.late {
+		return nil
 	}
-	return out, nil
+	return []part{{from: byRow, extra: &clause{[]string{`d.row IN (` + lateRows + `)`}, s.lateArgs()}}}
 }
 
 // conditions returns what the devices of a part must be.
