@@ -34,6 +34,7 @@ type OIDC struct {
 	ClientID   string   `koanf:"client-id" doc:"of this verifier at the provider"`
 	SecretFile string   `koanf:"client-secret-file" doc:"file with this verifier's secret at the provider; default: it has none"`
 	Scopes     []string `koanf:"scopes" doc:"beside openid; default: email"`
+	Domains    []string `koanf:"domains" doc:"of the e-mail addresses by which it may name accounts, such as example.com; default: all, or where there are several providers none, so that no provider can speak for the users of another"`
 }
 
 // requestTimeout bounds what is asked of an OpenID provider.
@@ -71,7 +72,7 @@ func (a *Access) check() error {
 }
 
 func (o *OIDC) provider() people.Provider {
-	return people.Provider{ID: o.ID, Name: o.Name, Issuer: o.Issuer, ClientID: o.ClientID, Scopes: o.Scopes}
+	return people.Provider{ID: o.ID, Name: o.Name, Issuer: o.Issuer, ClientID: o.ClientID, Scopes: o.Scopes, Domains: o.Domains}
 }
 
 // providers returns the OpenID providers with their secrets.

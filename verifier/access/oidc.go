@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ type Provider struct {
 	ClientID string
 	Secret   string   // of this verifier at the provider; empty: none, as PKCE protects the flow
 	Scopes   []string // beside openid; nil: email
+	Domains  []string // of the e-mail addresses that it may vouch for; nil: all if there is no other provider, otherwise none
 	// Client asks the provider; nil: one with a limit on time and the system's authorities.
 	Client *http.Client
 }
@@ -129,6 +131,11 @@ func (p *Provider) Check() error {
 	}
 	if p.ClientID == "" {
 		return fmt.Errorf("OpenID provider %s: no client id", p.ID)
+	}
+	for _, domain := range p.Domains {
+		if domain == "" || strings.ContainsAny(domain, "@* ") {
+			return fmt.Errorf("OpenID provider %s: domain %q: want what follows the @ of e-mail addresses", p.ID, domain)
+		}
 	}
 	return nil
 }
@@ -232,8 +239,8 @@ func LocalPath(path string) string {
 // ended; the answer has the trip's state, and where it names an issuer (RFC 9207) the provider's; it has a code; its
 // address has not tried too often (*Throttled); the provider gives an ID token for the code and the trip's verifier; that
 // is signed by the provider, for this verifier, in force, issued to nobody else (azp: OpenID Connect Core 1.0, section
-// 3.1.3.7), and has the trip's nonce; an account has its subject or the e-mail address that it says is verified; the
-// account is enabled.
+// 3.1.3.7), and has the trip's nonce; an account has its subject or the e-mail address that it says is verified, for which
+// it may vouch (Provider.Domains); the account is enabled.
 func (a *Access) Return(w http.ResponseWriter, r *http.Request, id string) (store.Account, string, error) {
 	http.SetCookie(w, cookie(tripCookie, "", 0))
 	p := a.providers[id]
@@ -322,8 +329,11 @@ func (a *Access) ofToken(ctx context.Context, p *provider, token *oidc.IDToken) 
 	if err := token.Claims(&claims); err != nil {
 		claims.Email = "" // some providers write odd claims: the subject is enough
 	}
-	subjects := []string{token.Issuer + "#" + token.Subject}
-	if claims.Verified && claims.Email != "" && !strings.Contains(claims.Email, "#") {
+	subjects, note := []string{token.Issuer + "#" + token.Subject}, ""
+	switch vouches := a.vouches(p, claims.Email); {
+	case claims.Verified && !vouches && claims.Email != "":
+		note = fmt.Sprintf("; %s may not vouch for the e-mail address %q: see domains in the configuration", p.ID, clip(claims.Email))
+	case claims.Verified && vouches:
 		subjects = append(subjects, strings.ToLower(claims.Email))
 	}
 	for _, s := range subjects {
@@ -339,7 +349,17 @@ func (a *Access) ofToken(ctx context.Context, p *provider, token *oidc.IDToken) 
 		}
 		return account, nil
 	}
-	return store.Account{}, fmt.Errorf("%w: no account has the subject %q", ErrRefused, clip(subjects[len(subjects)-1]))
+	return store.Account{}, fmt.Errorf("%w: no account has the subject %q%s", ErrRefused, clip(subjects[len(subjects)-1]), note)
+}
+
+// vouches reports whether the word of a provider counts for an e-mail address: none speaks for the users of another.
+func (a *Access) vouches(p *provider, email string) bool {
+	at := strings.LastIndexByte(email, '@')
+	if at < 0 || strings.Contains(email, "#") {
+		return false
+	}
+	ours := func(domain string) bool { return strings.EqualFold(domain, email[at+1:]) }
+	return len(p.Domains) == 0 && len(a.providers) == 1 || slices.ContainsFunc(p.Domains, ours)
 }
 
 // clip shortens what others wrote, for the log.

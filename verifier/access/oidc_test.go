@@ -194,6 +194,43 @@ func TestOIDC(t *testing.T) {
 	}
 }
 
+// TestOIDCVouches checks that no provider speaks for the users of another.
+func TestOIDCVouches(t *testing.T) {
+	for name, tt := range map[string]struct {
+		domains []string
+		alone   bool
+		email   string
+		ok      bool
+	}{
+		"the only one":                 {nil, true, "alice@example.com", true},
+		"of two":                       {nil, false, "alice@example.com", false},
+		"of two, with the domain":      {[]string{"other.example", "Example.com"}, false, "alice@example.com", true},
+		"of two, another domain":       {[]string{"other.example"}, false, "alice@example.com", false},
+		"the only one, another domain": {[]string{"other.example"}, true, "alice@example.com", false},
+		"a domain below":               {[]string{"com"}, false, "alice@example.com", false},
+		"no address":                   {nil, true, "alice", false},
+	} {
+		p := newIDP(t)
+		p.claims = map[string]any{"sub": "8", "email": tt.email, "email_verified": true}
+		w := newWorld(t, func(c *Config) {
+			c.URL = "https://verifier.example:8443"
+			c.Providers = []Provider{{ID: "corp", Issuer: p.URL, ClientID: "probity", Client: p.Client(), Domains: tt.domains}}
+			if !tt.alone {
+				c.Providers = append(c.Providers, Provider{ID: "partner", Issuer: "https://idp.example", ClientID: "probity"})
+			}
+		})
+		w.add(t, Spec{Name: "alice", Subject: "alice@example.com"})
+		to, cookies := w.start(t, "/")
+		a, _, err := w.back(p.authorize(t, to), cookies)
+		if tt.ok && (err != nil || a.Name != "alice") || !tt.ok && !errors.Is(err, ErrRefused) {
+			t.Errorf("%s: Return() = %q, %v, want that it works: %t", name, a.Name, err, tt.ok)
+		}
+		if err != nil && !strings.Contains(err.Error(), `may not vouch for the e-mail address "`+tt.email) {
+			t.Errorf("%s: Return() = %v, which does not say why", name, err)
+		}
+	}
+}
+
 func TestOIDCRefuses(t *testing.T) {
 	w, p := withIDP(t)
 	w.add(t, Spec{Name: "alice", Subject: p.URL + "#7"})
@@ -394,6 +431,7 @@ func TestProviderConfiguration(t *testing.T) {
 		"id":           {"https://v.example", []Provider{{ID: "a/b", Issuer: good.Issuer, ClientID: "x"}}, false},
 		"plain HTTP":   {"https://v.example", []Provider{{ID: "a", Issuer: "http://idp.example", ClientID: "x"}}, false},
 		"no client":    {"https://v.example", []Provider{{ID: "a", Issuer: good.Issuer}}, false},
+		"domain":       {"https://v.example", []Provider{{ID: "a", Issuer: good.Issuer, ClientID: "x", Domains: []string{"a@example.com"}}}, false},
 		"many of them": {"https://v.example", make([]Provider, maxProviders+1), false},
 	} {
 		_, err := New(Config{Store: newWorld(t).store, Tenant: "acme", URL: tt.url, Providers: tt.list, Hash: cheap})
