@@ -182,6 +182,17 @@ func (b *Browser) Click(selector string) error {
 	return nil
 }
 
+// Follow clicks the first element that is visible and waits until another page has taken the place of this one.
+func (b *Browser) Follow(selector string) error {
+	if _, err := Eval[bool](b, "document.documentElement.toggleAttribute('data-left', true)"); err != nil {
+		return err
+	}
+	if err := b.Click(selector); err != nil {
+		return err
+	}
+	return b.Until("!document.documentElement.hasAttribute('data-left') && document.readyState === 'complete'")
+}
+
 // Type types text into a field.
 func (b *Browser) Type(selector, text string) error {
 	if err := b.Do(chromedp.SendKeys(chromedp.CSS(selector), text)); err != nil {
