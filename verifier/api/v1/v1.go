@@ -40,7 +40,7 @@ type Device struct {
 type Devices struct {
 	Devices   []Device `json:"devices"`
 	Next      string   `json:"next,omitempty" doc:"value of after for the next page"`
-	Partial   bool     `json:"partial,omitempty" doc:"few of very many devices match: the page may have fewer than limit, or none, and next goes on with the search"`
+	Partial   bool     `json:"partial,omitempty" doc:"at most few of very many devices match: the page may have fewer than limit, or none, and next goes on with the search"`
 	Total     int      `json:"total" doc:"devices on all pages"`
 	TotalMore bool     `json:"total_more,omitempty" doc:"not all were counted: there are at least total"`
 }

@@ -75,7 +75,7 @@ type effort struct {
 	count int
 }
 
-var defaultEffort = effort{collect: 5_000, found: 30_000, index: 50_000, late: 20_000, walk: 100_000, count: 30_000}
+var defaultEffort = effort{collect: 3_000, found: 15_000, index: 25_000, late: 20_000, walk: 50_000, count: 15_000}
 
 // mark is one that all selected devices have.
 type mark struct {
