@@ -6,6 +6,8 @@ import (
 	"errors"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/probity-attest/probity/proto"
 	"github.com/probity-attest/probity/verifier/result"
 	"github.com/probity-attest/probity/verifier/store"
@@ -35,21 +37,29 @@ func (f *Fleet) Watch(ctx context.Context) error {
 	}
 }
 
+// sweepers is how many devices Sweep writes down at the same time: the store commits together what comes together.
+const sweepers = 64
+
 // Sweep writes down which devices became stale since it last ran.
 func (f *Fleet) Sweep(ctx context.Context) error {
 	for {
 		silent, err := f.cfg.Store.Overdue(ctx, f.cfg.Now(), 500)
-		if err != nil {
+		if err != nil || len(silent) == 0 {
 			return err
 		}
+		var group errgroup.Group
+		group.SetLimit(sweepers)
 		for i := range silent {
-			err := f.stale(ctx, &silent[i])
-			if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+			group.Go(func() error {
+				err := f.stale(ctx, &silent[i])
+				if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
+					return nil
+				}
 				return err
-			}
+			})
 		}
-		if len(silent) == 0 {
-			return nil
+		if err := group.Wait(); err != nil {
+			return err
 		}
 	}
 }

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -167,6 +168,41 @@ func TestSweepMeetsReport(t *testing.T) {
 			t.Error("a result of a removed device is published")
 		}
 	})
+}
+
+// TestSweepOfMany: devices that fell silent together are written down together, which takes the store one commit.
+func TestSweepOfMany(t *testing.T) {
+	r := newRig(t)
+	devices := []*device{r.trusted(), r.healthy(), r.healthy()}
+	for _, d := range devices[1:] {
+		d.attest(result.Trusted)
+	}
+	r.clock.advance(time.Hour)
+	var all sync.WaitGroup
+	all.Add(len(devices))
+	r.store.before = func(op string) error {
+		if op != "SaveDevice" {
+			return nil
+		}
+		all.Done()
+		together := make(chan struct{})
+		go func() { all.Wait(); close(together) }()
+		select {
+		case <-together:
+			return nil
+		case <-time.After(time.Minute):
+			return errors.New("the others do not come")
+		}
+	}
+	if err := r.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range devices {
+		d.wantPublished(result.Stale)
+		if events := d.events("state-changed"); !strings.HasPrefix(events[0], "trusted -> stale: ") {
+			t.Errorf("events = %q, want one of silence", events)
+		}
+	}
 }
 
 func TestSweepFails(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/probity-attest/probity/verifier/result"
 	"github.com/probity-attest/probity/verifier/store"
 )
 
@@ -51,12 +52,15 @@ func (p proven) and(other proven) proven {
 // rows returns the condition that a device is among them.
 func (d *driver) rows() *clause { return &clause{[]string{`d.row IN (` + d.String() + `)`}, d.args} }
 
-// addDrivers adds the set, and the one by class and state. Both read indexes only.
+// addDrivers adds the set, and the one by class and state, or by what the state is now. All read indexes only.
 func (s *selection) addDrivers() {
 	if s.set != nil {
 		d := listed(s.set.rows, s.set.proves)
 		d.lookups = len(s.marks) - s.set.proves.marks
 		s.drivers = append(s.drivers, *d)
+	}
+	if s.late > s.effort.late {
+		s.addCurrent()
 	}
 	useStates := len(s.states) > 0 && s.late <= s.effort.late
 	if s.class == nil && !useStates || s.usual() {
@@ -98,6 +102,34 @@ func (s *selection) addDrivers() {
 		}
 		d.size = min(d.size, len(s.set.rows))
 	}
+	s.drivers = append(s.drivers, d)
+}
+
+// addCurrent adds the driver of the devices that are in the states now, where that is not as shown for many.
+func (s *selection) addCurrent() {
+	var text []string
+	d := driver{clause: &clause{}, size: s.are(), cost: s.are(), lookups: len(s.marks), proves: proven{states: true}}
+	d.likely = d.size
+	add := func(state result.State, condition string, args ...any) {
+		text = append(text, `SELECT d.row FROM devices d INDEXED BY devices_by_state WHERE d.tenant = ? AND d.state = ?`+condition)
+		d.args = append(append(d.args, s.Tenant, state), args...)
+	}
+	for _, state := range s.states {
+		switch state {
+		case result.Stale:
+			for _, was := range store.States {
+				if was != result.Stale && was != result.NeverAttested {
+					add(was, ` AND d.stale_at > 0 AND d.stale_at <= ?`, s.now)
+				}
+			}
+		case result.NeverAttested:
+			add(state, ``)
+		default:
+			add(state, ` AND d.stale_at > ?`, s.now)
+			add(state, ` AND d.stale_at = 0`)
+		}
+	}
+	d.conditions = []string{strings.Join(text, ` UNION ALL `)}
 	s.drivers = append(s.drivers, d)
 }
 

@@ -49,7 +49,7 @@ func (s *Store) History(
 		if err := r.rewind(tenant, is, at, seconds, out.States); err != nil {
 			return err
 		}
-		if err := r.lateSince(tenant, now, at, out.States); err != nil {
+		if err := r.lateSince(tenant, now.UnixMicro(), at, out.States); err != nil {
 			return err
 		}
 		return r.reportsIn(tenant, at, seconds, out.Reports)
@@ -137,30 +137,51 @@ func (r *reader) changesSince(tenant string, from int64, each func(transition)) 
 }
 
 // lateSince counts devices that are silent, which is not written down yet, as stale from the time on when they became
-// so. Of more than effort.late, those that are silent for longest are counted.
-func (r *reader) lateSince(tenant string, now time.Time, at []int64, states map[result.State][]int) error {
+// so. Of more than effort.late, those that are silent for longest are; the others are at the last point alone, if that
+// is now.
+func (r *reader) lateSince(tenant string, now int64, at []int64, states map[result.State][]int) error {
 	became := make(map[result.State][]int) // at each point, of those that were in a state
-	err := r.rows(`SELECT shown, stale_at FROM devices d INDEXED BY devices_overdue WHERE d.silenced = 0 AND d.stale_at > 0
-			AND d.state <> 'never-attested' AND d.stale_at <= ? AND d.tenant = ? ORDER BY d.stale_at LIMIT ?`,
-		[]any{now.UnixMicro(), tenant, r.effort.late}, func(rows *sql.Rows) error {
-			var state result.State
-			var since int64
-			err := rows.Scan(&state, &since)
-			if became[state] == nil {
-				became[state] = make([]int, len(at))
-			}
-			if i, _ := slices.BinarySearch(at, since/1e6+1); i < len(at) {
-				became[state][i]++
-			}
-			return err
-		})
+	counted := 0
+	err := r.rows(`SELECT shown, minute, count(*) FROM (
+			SELECT d.shown, d.stale_at / 60000000 AS minute FROM devices d INDEXED BY devices_overdue WHERE d.silenced = 0
+				AND d.stale_at > 0 AND d.state <> 'never-attested' AND d.stale_at <= ? AND d.tenant = ? ORDER BY d.stale_at LIMIT ?
+		) GROUP BY 1, 2`, []any{now, tenant, r.effort.late}, func(rows *sql.Rows) error {
+		var state result.State
+		var minute int64
+		var n int
+		err := rows.Scan(&state, &minute, &n)
+		if became[state] == nil {
+			became[state] = make([]int, len(at))
+		}
+		if i, _ := slices.BinarySearch(at, minute*minuteSpan+1); i < len(at) {
+			became[state][i] += n
+		}
+		counted += n
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	move := func(state result.State, i, n int) {
+		n = max(0, min(n, states[state][i]))
+		states[state][i] -= n
+		states[result.Stale][i] += n
+	}
 	for state, counts := range became {
 		late := 0
 		for i, n := range counts {
 			late += n
-			k := min(late, states[state][i])
-			states[state][i] -= k
-			states[result.Stale][i] += k
+			move(state, i, late)
+		}
+	}
+	last := len(at) - 1
+	if counted < r.effort.late || at[last] < now/1e6 {
+		return nil
+	}
+	current, err := r.current(tenant, now)
+	for state := range states {
+		if state != result.Stale && state != result.NeverAttested {
+			move(state, last, states[state][last]-current[state])
 		}
 	}
 	return err

@@ -150,38 +150,40 @@ func (s *Store) scanDevices(ctx context.Context, from string, args ...any) ([]st
 
 // Counts returns how many devices are in each current state; states without devices are absent. An empty tenant counts
 // all. Whole minutes come from device_counts; only the devices that become stale in the minute of now are looked at.
-func (s *Store) Counts(ctx context.Context, tenant string, now time.Time) (map[result.State]int, error) {
-	counts := make(map[result.State]int)
-	micro := now.UnixMicro()
-	minute := micro / time.Minute.Microseconds()
+func (s *Store) Counts(ctx context.Context, tenant string, now time.Time) (counts map[result.State]int, err error) {
+	err = s.snapshot(ctx, "count devices", func(r *reader) (err error) {
+		counts, err = r.current(tenant, now.UnixMicro())
+		return err
+	})
+	return counts, err
+}
+
+func (r *reader) current(tenant string, now int64) (map[result.State]int, error) {
 	// SQLite computes the subquery for the one row of the current minute only.
-	const query = `SELECT c.state, c.n, CASE
+	const query = `SELECT c.state, sum(c.n), sum(CASE
 			WHEN c.minute < 0 OR c.minute > ?1 THEN 0
 			WHEN c.minute < ?1 THEN c.n
 			ELSE (SELECT count(*) FROM devices d INDEXED BY devices_by_state
-				WHERE d.tenant = c.tenant AND d.state = c.state AND d.stale_at >= ?2 AND d.stale_at <= ?3) END
+				WHERE d.tenant = c.tenant AND d.state = c.state AND d.stale_at >= ?2 AND d.stale_at <= ?3) END)
 		FROM device_counts c WHERE `
-	condition, args := `TRUE`, []any{minute, minute * time.Minute.Microseconds(), micro}
+	span := time.Minute.Microseconds()
+	condition, args := `TRUE`, []any{now / span, now / span * span, now}
 	if tenant != "" {
 		condition, args = `c.tenant = ?4`, append(args, tenant)
 	}
-	err := s.readRows(ctx, "count devices", query+condition, args, func(rows *sql.Rows) error {
+	counts := make(map[result.State]int)
+	err := r.rows(query+condition+` GROUP BY c.state`, args, func(rows *sql.Rows) error {
 		var state result.State
 		var n, stale int
-		if err := rows.Scan(&state, &n, &stale); err != nil {
-			return err
-		}
+		err := rows.Scan(&state, &n, &stale)
 		counts[state] += n - stale
 		counts[result.Stale] += stale
-		return nil
+		return err
 	})
-	if err != nil {
-		return nil, err
-	}
 	for state, n := range counts {
 		if n == 0 {
 			delete(counts, state)
 		}
 	}
-	return counts, nil
+	return counts, err
 }

@@ -53,7 +53,7 @@ func (m million) count(ctx context.Context, s *Store, f store.Filter) (quick, wh
 }
 
 // lists are lists with their totals, in all orders.
-func (m million) lists() (out []millionList) {
+func (m million) lists(prefix string) (out []millionList) {
 	some := m.device(m.n / 2)
 	bad := result.Finding{Code: "boot-event-changed", Component: "PCR 4, boot application", Observed: "bad release", Severity: result.Critical}
 	last := result.Finding{Code: "boot-difference", Component: "PCR 2", Observed: "last", Severity: result.Info}
@@ -130,7 +130,7 @@ func (m million) lists() (out []millionList) {
 			for _, desc := range []bool{false, true} {
 				f := one.f
 				f.Tenant, f.Now, f.Sort, f.Desc, f.Limit = "t", m.now, by, desc, 101
-				name := fmt.Sprintf("list: %s, by %s", one.name, by)
+				name := fmt.Sprintf("%s%s, by %s", prefix, one.name, by)
 				if desc {
 					name += " descending"
 				}
@@ -139,8 +139,8 @@ func (m million) lists() (out []millionList) {
 		}
 	}
 	middle := store.Filter{Tenant: "t", Now: m.now, Limit: 101, After: some.ID}
-	out = append(out, millionList{"list: all, by id, from the middle", middle})
+	out = append(out, millionList{prefix + "all, by id, from the middle", middle})
 	labelled := middle
 	labelled.Sort, labelled.AfterKey, labelled.State = store.ByLabel, some.Label, result.Untrusted
-	return append(out, millionList{"list: untrusted, by label, from the middle", labelled})
+	return append(out, millionList{prefix + "untrusted, by label, from the middle", labelled})
 }

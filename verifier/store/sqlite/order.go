@@ -64,6 +64,9 @@ func (e *entry) sortKey() string {
 func (s *Store) List(ctx context.Context, f store.Filter, upTo int) (out store.List, err error) {
 	err = s.list(ctx, f, upTo > 0, &out, func(sel *selection) error {
 		out.Total, out.More, err = sel.count(upTo)
+		if out.More {
+			out.Total = max(out.Total, len(out.Devices))
+		}
 		return err
 	})
 	if upTo > 0 && out.Total > upTo {

@@ -170,6 +170,7 @@ func TestListAgrees(t *testing.T) {
 		{Labels: map[string]string{"jurisdiction": "NG", "site": "x"}},
 		{Query: "4"},
 		{Query: "R1", State: result.Stale},
+		{Query: "4", Model: "R1"},
 		{Status: store.Pending},
 		{Status: store.Active},
 		{Status: store.Active, State: result.Stale},
@@ -193,9 +194,10 @@ func TestListAgrees(t *testing.T) {
 					{collect: 50, index: 1000, late: 20_000, walk: boundless, count: boundless},
 					{late: 20_000, walk: boundless, count: boundless},
 					{late: 5, walk: boundless, count: boundless},
-					{late: 20_000, walk: 500, count: 500},
-					{collect: 20, index: 500, late: 20_000, walk: 600, count: 600},
-					{late: 5, walk: 900, count: 900},
+					{late: 20_000, walk: 500, stretch: 300, time: time.Hour, count: 500},
+					{collect: 20, index: 500, late: 20_000, first: 50, walk: 1200, stretch: 300, time: time.Hour, count: 600},
+					{collect: 200, index: 1000, late: 5, first: 20, walk: 4000, stretch: 300, time: time.Hour, count: 900},
+					{late: 20_000, walk: 900, stretch: 300, count: 900},
 				} {
 					s.effort = effort
 					stops += checkList(t, s, f, all)

@@ -215,6 +215,31 @@ func TestOverviewMigration(t *testing.T) {
 	checkDerived(t, s)
 }
 
+// TestHistoryOfSilence: more devices fell silent than are looked at one by one. The chart ends with as many that are stale
+// as there are.
+func TestHistoryOfSilence(t *testing.T) {
+	s, now := newTest(t), time.Unix(7200, 0)
+	s.effort.late = 2
+	for i, state := range []result.State{result.Trusted, result.Trusted, result.Trusted, result.Untrusted, result.Untrusted, result.NeverAttested} {
+		d := store.Device{
+			Tenant: "t", ID: fmt.Sprintf("%064x", i), Status: store.Active, State: state,
+			Since: time.Unix(3000, 0), LastSeen: time.Unix(3000, 0), StaleAt: time.Unix(4000+int64(i)*1000, 0),
+		}
+		if _, err := s.SaveDevice(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for at, want := range map[int64]map[result.State][]int{
+		7200: {result.Trusted: {2, 1, 0}, result.Untrusted: {2, 2, 1}, result.Stale: {1, 2, 4}, result.NeverAttested: {1, 1, 1}},
+		6000: {result.Trusted: {3, 2, 1}, result.Untrusted: {2, 2, 2}, result.Stale: {0, 1, 2}, result.NeverAttested: {1, 1, 1}},
+	} {
+		history, err := s.History(t.Context(), "t", time.Unix(at, 0), now, 20*time.Minute, 3)
+		if diff := cmp.Diff(want, history.States); err != nil || diff != "" {
+			t.Errorf("History to %d: %v, -want +got:\n%s", at, err, diff)
+		}
+	}
+}
+
 // TestSpellings: a part of a text of less than three characters is found wherever it is, whatever it is made of.
 func TestSpellings(t *testing.T) {
 	s := newTest(t)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/probity-attest/probity/verifier/result"
@@ -17,6 +18,7 @@ import (
 type reader struct {
 	ctx    context.Context
 	tx     *sql.Tx
+	began  time.Time
 	effort effort
 }
 
@@ -30,7 +32,7 @@ func (s *Store) snapshot(ctx context.Context, what string, read func(*reader) er
 	}
 	tx, err := s.readers.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err == nil {
-		err = read(&reader{ctx, tx, s.effort})
+		err = read(&reader{ctx, tx, time.Now(), s.effort})
 		_ = tx.Rollback() // there is nothing to keep
 	}
 	if err != nil {
@@ -69,13 +71,21 @@ type effort struct {
 	index int
 	// late is the most devices with a state that is not written down yet for which lists make use of written states.
 	late int
+	// first is the fewest entries of indexes that are read before another way than going on is looked for.
+	first int
 	// walk is the most entries of indexes that are read until a page is full; what is looked up for one counts as several.
 	walk int
-	// count is the same for counting.
+	// stretch is how much of walk is spent between looks at the clock.
+	stretch int
+	// time is how long a page is walked for, at which it ends even if it spent less. What is read first may take longer.
+	time time.Duration
+	// count is like walk, for counting; it counts no further than walk allows, too.
 	count int
 }
 
-var defaultEffort = effort{collect: 3_000, found: 15_000, index: 25_000, late: 20_000, walk: 50_000, count: 15_000}
+var defaultEffort = effort{
+	collect: 3_000, found: 15_000, index: 25_000, late: 5_000, first: 4_000, walk: 40_000, stretch: 8_000, time: 50 * time.Millisecond, count: 15_000,
+}
 
 // mark is one that all selected devices have.
 type mark struct {
@@ -98,6 +108,7 @@ type selection struct {
 	inClass map[result.State]int // all in those of the classes in which some have that mark; nil: not counted, or without class or mark
 	set     *rowSet              // that selected devices are in; nil: nothing was looked up
 	late    int                  // devices whose state is not as shown; not counted where no states are asked for
+	current map[result.State]int // of the tenant, by state now; nil: late is not above effort.late
 
 	states  []result.State // current states; nil: all
 	drivers []driver       // in these states
@@ -159,7 +170,11 @@ func (s *selection) countShown() (err error) {
 	if s.Sort != store.ByState && len(statesOf(s.Filter)) == 0 {
 		return nil
 	}
-	return s.row(`SELECT count(*) FROM (`+lateRows+` LIMIT ?)`, append(s.lateArgs(), s.effort.late+1), &s.late)
+	err = s.row(`SELECT count(*) FROM (`+lateRows+` LIMIT ?)`, append(s.lateArgs(), s.effort.late+1), &s.late)
+	if err == nil && s.late > s.effort.late {
+		s.current, err = s.reader.current(s.Tenant, s.now)
+	}
+	return err
 }
 
 // countClasses counts the devices in the classes in which some have the rarest mark, where these classes or the mark are
@@ -195,6 +210,9 @@ func (s *selection) in(states []result.State) *selection {
 		one.late = 0
 	}
 	one.bound = one.mayShow(s.shown)
+	if one.late > s.effort.late {
+		one.bound = min(one.bound, one.are())
+	}
 	if s.set != nil {
 		one.bound = min(one.bound, len(s.set.rows))
 	}
@@ -323,6 +341,14 @@ func (s *selection) mayShow(shown map[result.State]int) (n int) {
 		return all
 	}
 	return min(n+s.late, all)
+}
+
+// are returns how many of the tenant's devices are in the states now.
+func (s *selection) are() (n int) {
+	for _, state := range s.states {
+		n += s.current[state]
+	}
+	return n
 }
 
 // places returns n parameters in brackets.

@@ -64,6 +64,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := createFile(cfg.Path); err != nil {
 		return nil, err
 	}
+	reservePages(cfg.Path)
 	s := &Store{path: cfg.Path, effort: defaultEffort, prepared: make(map[string]*sql.Stmt)}
 	if err := s.open(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", cfg.Path, explain(err))

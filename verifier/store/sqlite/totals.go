@@ -36,9 +36,13 @@ func (s *Store) Total(ctx context.Context, f store.Filter, upTo int) (n int, mor
 // says that it stopped before it had counted that many. Without digest and text, and with at most one mark, it adds up
 // what is counted already.
 func (s *selection) count(upTo int) (n int, more bool, err error) {
-	if len(s.marks) <= 1 && len(s.Digest) == 0 && s.Query == "" && s.late <= s.effort.late {
+	switch {
+	case len(s.marks) > 1 || len(s.Digest) > 0 || s.Query != "": // nobody counts these
+	case s.late <= s.effort.late:
 		n, err = s.sum()
 		return n, false, err
+	case len(s.marks) == 0 && s.class == nil:
+		return s.are(), false, nil
 	}
 	return s.countEach(upTo)
 }
@@ -117,7 +121,7 @@ func (s *selection) countEach(upTo int) (n int, more bool, err error) {
 	}
 	var until *entry
 	if s.bounded && len(ordered) > 0 {
-		until, err = walk.horizon(ordered, nil, walk.entriesFor(s.effort.count))
+		until, err = walk.horizon(ordered, nil, walk.entriesFor(min(s.effort.count, s.purse())))
 		if err != nil {
 			return 0, false, err
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/probity-attest/probity/verifier/result"
 	"github.com/probity-attest/probity/verifier/store"
@@ -38,9 +39,6 @@ func (s *selection) list(limit int) (out []store.Device, stopped *entry, err err
 	return out, stopped, err
 }
 
-// leastStretch is the fewest entries of indexes that a walk reads at first.
-const leastStretch = 4000
-
 // read fills the page: first a stretch of the order in which there is a page if matches are spread evenly. Where they are
 // not, all rows of a driver are next if these are few enough, otherwise the rest of the order.
 func (w *walk) read(parts []part) (stopped *entry, err error) {
@@ -48,30 +46,49 @@ func (w *walk) read(parts []part) (stopped *entry, err error) {
 	if err != nil || len(parts) == 0 {
 		return nil, err
 	}
-	first := min(max(leastStretch, 2*w.passed(w.met(w.limit))), w.entriesFor(w.purse()))
-	until, err := w.stretch(parts, w.start(), first)
-	w.spend(w.costOf(min(first, w.fleet)))
+	first := min(max(w.effort.first, 2*w.passed(w.met(w.limit))), w.entriesFor(w.purse()))
+	until, err := w.onward(parts, w.start(), first)
 	if until == nil || err != nil {
 		return nil, err
 	}
-	if d := w.drive(-1, false); d != nil && w.price(d) <= w.purse() {
-		w.page = nil
-		return nil, w.add(driven(d), w.start(), nil)
-	}
-	switch rest := w.entriesFor(w.purse()); {
-	case !w.bounded:
-		_, err = w.stretch(parts, until, math.MaxInt)
-		return nil, err
-	case rest > leastStretch:
-		until, err = w.stretch(parts, until, rest)
-		w.spend(w.costOf(rest))
-		if until == nil || err != nil {
+	if !w.overtime() {
+		if d := w.drive(-1, false); d != nil && w.price(d) <= w.purse() {
+			w.page = nil
+			return nil, w.add(driven(d), w.start(), nil)
+		}
+		if !w.bounded {
+			_, err = w.stretch(parts, until, math.MaxInt)
 			return nil, err
+		}
+		if left := w.effort.walk - *w.spent; left > w.effort.stretch/2 {
+			until, err = w.onward(parts, until, w.entriesFor(left))
+			if until == nil || err != nil {
+				return nil, err
+			}
 		}
 	}
 	w.page = slices.DeleteFunc(w.page, func(e entry) bool { return w.before(until, &e) })
 	return until, nil
 }
+
+// onward reads about so many entries of the parts' indexes after a place in the order, and tells until where, as stretch
+// does. It looks at the clock meanwhile.
+func (w *walk) onward(parts []part, from *entry, entries int) (until *entry, err error) {
+	for until = from; ; {
+		n := entries
+		if w.bounded {
+			n = min(n, w.entriesFor(w.effort.stretch))
+		}
+		until, err = w.stretch(parts, until, n)
+		w.spend(w.costOf(min(n, w.fleet)))
+		if entries -= n; entries <= 0 || until == nil || err != nil || w.overtime() {
+			return until, err
+		}
+	}
+}
+
+// overtime reports whether a page took its time, so that it had better end where it is.
+func (w *walk) overtime() bool { return w.bounded && time.Since(w.began) > w.effort.time }
 
 // purse returns the effort that is left, always some of it; without bound it is that of reading all.
 func (s *selection) purse() int {
