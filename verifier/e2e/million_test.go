@@ -35,11 +35,10 @@ func TestPagesOfAMillion(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	cookie := signIn(t, w, "ada", v1.Admin)
 	var list v1.Devices
-	w.Must(http.MethodGet, "/v1/devices?state=untrusted&limit=1", nil, &list)
+	w.Must(http.MethodGet, "/v1/devices?limit=1", nil, &list)
 	if len(list.Devices) != 1 {
-		t.Fatal("the database has no device that is untrusted")
+		t.Fatal("the database has no device")
 	}
 	one := "/devices/" + list.Devices[0].ID
 	var clusters v1.Clusters
@@ -64,7 +63,11 @@ func TestPagesOfAMillion(t *testing.T) {
 		form := url.Values{"action": {"attest"}, "scope": {"all"}, "filter": {filter}}
 		pages = append(pages, "/bulk?"+form.Encode())
 	}
-	for _, page := range pages {
+	var cookie *http.Cookie
+	for i, page := range pages {
+		if i%16 == 0 { // each person may ask for so much in a minute
+			cookie = signIn(t, w, fmt.Sprintf("ada-%d", i), v1.Admin)
+		}
 		took, size, err := fetch(w.HTTP, w.URL, page, cookie)
 		switch {
 		case err != nil:

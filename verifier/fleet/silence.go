@@ -94,7 +94,7 @@ func (f *Fleet) stale(ctx context.Context, d *store.Device) error {
 	}
 	f.cfg.Metrics.silenced.Inc()
 	f.log.Warn("device fell silent", "tenant", d.Tenant, "device", d.ID, "last_seen", d.LastSeen, "was", was)
-	if err := f.publish(ctx, *d); err != nil {
+	if err := f.publish(ctx, *d); err != nil && ctx.Err() == nil {
 		f.log.Warn("result not published", "device", d.ID, "error", err)
 	}
 	return nil

@@ -167,7 +167,15 @@ func (l *Link) publish(ctx context.Context, topic string, retain bool, payload [
 	if err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
-	if err := await(ctx, s.client.Publish(topic, qos, retain, payload), publishTimeout); err != nil {
+	sent := make(chan mqtt.Token, 1)
+	go func() { sent <- s.client.Publish(topic, qos, retain, payload) }() // waits for its turn whatever becomes of ctx
+	select {
+	case t := <-sent:
+		err = await(ctx, t, publishTimeout)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
 	return nil

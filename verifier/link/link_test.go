@@ -323,9 +323,9 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// silent is a broker that answers CONNECT and SUBSCRIBE and nothing else.
-func silent(c net.Conn) {
-	for {
+// silent is a broker that answers CONNECT and SUBSCRIBE and nothing else. A deaf one does not read on then.
+func silent(c net.Conn, deaf bool) {
+	for listening := true; listening; {
 		p, err := packets.ReadPacket(c)
 		if err != nil {
 			return
@@ -337,6 +337,7 @@ func silent(c net.Conn) {
 			a := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
 			a.MessageID, a.ReturnCodes = p.MessageID, []byte{1}
 			err = a.Write(c)
+			listening = !deaf
 		}
 		if err != nil {
 			return
@@ -352,7 +353,7 @@ func TestSilentBroker(t *testing.T) {
 	var err error
 	r.Link, err = New(Config{Handler: r.recorder, Dial: func(context.Context) (net.Conn, error) {
 		ours, theirs := net.Pipe()
-		go silent(ours)
+		go silent(ours, false)
 		conns <- ours
 		return theirs, nil
 	}})
@@ -377,6 +378,39 @@ func TestSilentBroker(t *testing.T) {
 	<-conns // it connects again
 	r.until("reconnecting", func() bool { return r.Healthy() == nil })
 	stop()
+}
+
+// TestEndedPublish: of messages that a broker does not take, none is waited for longer than its context lasts.
+func TestEndedPublish(t *testing.T) {
+	r := &rig{T: t, recorder: newRecorder(nil)}
+	var err error
+	r.Link, err = New(Config{Handler: r.recorder, Dial: func(context.Context) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go silent(ours, true)
+		t.Cleanup(func() { ours.Close() })
+		return theirs, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, r.Link)
+	r.awaitReady()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	ended := make(chan error, 100)
+	for range cap(ended) {
+		go func() { ended <- r.Retain(ctx, topic(id(1), proto.Result), []byte("x")) }()
+	}
+	for range cap(ended) {
+		select {
+		case err := <-ended:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("Retain = %v, want that its context ended", err)
+			}
+		case <-time.After(writeTimeout / 2):
+			t.Fatal("Retain outlives its context")
+		}
+	}
 }
 
 // TestDeafBroker: a broker that does not even answer CONNECT does not keep Run from ending.
