@@ -229,8 +229,8 @@ func channelDocument(c *store.AlertChannel) v1.AlertChannel {
 
 func deliveryDocument(d *store.Delivery) v1.Delivery {
 	out := v1.Delivery{
-		ID: d.ID, Key: d.Key, Alert: d.Alert, Channel: d.Name, State: string(d.State), Attempts: d.Attempts, Error: d.Error,
-		Created: d.Created.UTC(), Sent: moment(d.Sent),
+		ID: d.ID, Key: d.Key, Alert: d.Alert, Channel: d.Name, Recipient: d.Recipient, State: string(d.State), Attempts: d.Attempts,
+		Error: d.Error, Created: d.Created.UTC(), Sent: moment(d.Sent),
 	}
 	if d.State == store.DeliveryWaiting {
 		out.Next = moment(d.Next)

@@ -3,9 +3,11 @@ package notify
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	netmail "net/mail"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,8 +17,11 @@ import (
 	"github.com/probity-attest/probity/verifier/store"
 )
 
-// email sends the alert as plain text. All messages of one alert are one thread (RFC 5322, section 3.6.4); attempts of one
-// delivery have the same Message-ID.
+// errGone: an attempt would be in vain at any time.
+var errGone = errors.New("is no recipient of the channel any more")
+
+// email sends the alert as plain text, each recipient a message of its own: a mailbox that is full or gone is nobody else's
+// loss. All messages of one alert are one thread (RFC 5322, section 3.6.4); attempts of one delivery have the same Message-ID.
 func (n *Notifier) email(ctx context.Context, c *store.AlertChannel, t *target, d *store.Delivery, m *Message) error {
 	msg, err := letter(c, d, m)
 	if err != nil {
@@ -68,13 +73,26 @@ func (n *Notifier) email(ctx context.Context, c *store.AlertChannel, t *target, 
 	return err
 }
 
+// mailbox reports whether a failure is of the recipient alone: the server takes what is for others.
+func mailbox(failure error) bool {
+	var refused *mail.SendError
+	return errors.Is(failure, errGone) || errors.As(failure, &refused) && refused.Reason == mail.ErrSMTPRcptTo
+}
+
 // letter writes the message.
 func letter(c *store.AlertChannel, d *store.Delivery, m *Message) (*mail.Msg, error) {
 	msg := mail.NewMsg(mail.WithNoDefaultUserAgent())
 	if err := msg.From(c.From); err != nil {
 		return nil, err
 	}
-	if err := msg.To(c.To...); err != nil {
+	to := c.To
+	if d.Recipient != "" {
+		if !slices.Contains(to, d.Recipient) {
+			return nil, fmt.Errorf("%s %w", d.Recipient, errGone)
+		}
+		to = []string{d.Recipient}
+	}
+	if err := msg.To(to...); err != nil {
 		return nil, err
 	}
 	status := strings.TrimPrefix(m.Type, "alert.")

@@ -104,10 +104,15 @@ func (n *Notifier) Wake() {
 func (n *Notifier) Run(ctx context.Context) error {
 	var senders sync.WaitGroup
 	defer senders.Wait()
-	if err := n.first(ctx); err != nil && ctx.Err() == nil {
-		n.cfg.Log.Warn("alert rules of a first start were not made", "error", err)
-	}
+	first := []byte(newID()) // nil: what a first start needs is there
 	for ctx.Err() == nil {
+		if first != nil {
+			if err := n.first(ctx, first); err == nil {
+				first = nil
+			} else if ctx.Err() == nil {
+				n.cfg.Log.Error("alert rules of a first start were not made, trying again", "error", err)
+			}
+		}
 		more, err := n.step(ctx, &senders)
 		if err != nil && ctx.Err() == nil {
 			n.cfg.Log.Error("alerts could not be looked after, trying again", "error", err)
@@ -155,16 +160,16 @@ func (n *Notifier) step(ctx context.Context, senders *sync.WaitGroup) (more bool
 }
 
 // first gives a tenant rules that show what fails, once: who deletes them will not see them again. They tell nobody until
-// they are given channels.
-func (n *Notifier) first(ctx context.Context) error {
+// they are given channels. mine stays the same when it is called again after an error.
+func (n *Notifier) first(ctx context.Context, mine []byte) error {
 	if n.cfg.Tenant == "" {
 		return nil
 	}
-	mine := []byte(newID())
 	first, err := n.cfg.Store.Setting(ctx, "alert-rules-made:"+n.cfg.Tenant, mine)
 	if err != nil || string(first) != string(mine) {
 		return err
 	}
+	ctx = context.WithoutCancel(ctx) // nobody else makes them now
 	for _, r := range []store.AlertRule{
 		{Name: "Untrusted devices", Severity: result.Critical},
 		{Name: "Devices that fell silent", Severity: result.Warn, Codes: []string{silent}},

@@ -3,8 +3,10 @@ package notify
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -224,7 +226,7 @@ func TestRules(t *testing.T) {
 func TestFirstRules(t *testing.T) {
 	first := func(c *Config) { c.Tenant = tenant }
 	r := newRig(t, first)
-	r.must("first", r.first(t.Context()))
+	r.must("first", r.first(t.Context(), []byte("one")))
 	rules, err := r.store.AlertRules(t.Context(), tenant)
 	if err != nil || len(rules) != 2 {
 		t.Fatalf("rules = %+v, %v, want two", rules, err)
@@ -233,9 +235,53 @@ func TestFirstRules(t *testing.T) {
 		r.must("RemoveAlertRule", r.store.RemoveAlertRule(t.Context(), tenant, rule.ID))
 	}
 	r.start(first)
-	r.must("first", r.first(t.Context()))
+	r.must("first", r.first(t.Context(), []byte("two")))
 	if rules, err = r.store.AlertRules(t.Context(), tenant); err != nil || len(rules) != 0 {
 		t.Errorf("rules after they were removed = %+v, %v, want none", rules, err)
+	}
+}
+
+// refusing is a store that cannot save rules, as often as it is told.
+type refusing struct {
+	store.Store
+	times atomic.Int32
+}
+
+func (s *refusing) SaveAlertRule(ctx context.Context, r store.AlertRule, events ...store.Event) error {
+	if s.times.Add(-1) >= 0 {
+		return errors.New("the disk is full")
+	}
+	return s.Store.SaveAlertRule(ctx, r, events...)
+}
+
+// TestFirstRulesAgain: what a first start needs is made as soon as it can be.
+func TestFirstRulesAgain(t *testing.T) {
+	var s *refusing
+	r := newRig(t, func(c *Config) {
+		s = &refusing{Store: c.Store}
+		c.Tenant, c.Store = tenant, s
+	})
+	s.times.Store(2)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	deadline := time.After(30 * time.Second)
+	for {
+		rules, err := r.store.AlertRules(t.Context(), tenant)
+		r.must("AlertRules", err)
+		if len(rules) == 2 {
+			break
+		}
+		r.Wake()
+		select {
+		case <-deadline:
+			t.Fatalf("rules = %+v, want two", rules)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil || s.times.Load() != -2 {
+		t.Errorf("Run() = %v with %d saves too many, want no error and 4 saves", err, -2-s.times.Load())
 	}
 }
 

@@ -76,7 +76,7 @@ func (n *Notifier) release(key string) {
 	}
 }
 
-// sendAll sends deliveries of one channel, up to the first that fails: the others would fail too.
+// sendAll sends deliveries of one channel, up to the first that fails because of the channel: the others would fail too.
 func (n *Notifier) sendAll(ctx context.Context, list []store.Delivery) error {
 	c, err := n.cfg.Store.AlertChannel(ctx, list[0].Tenant, list[0].Channel)
 	if errors.Is(err, store.ErrNotFound) {
@@ -94,7 +94,7 @@ func (n *Notifier) sendAll(ctx context.Context, list []store.Delivery) error {
 	return nil
 }
 
-// sendOne makes one attempt and records how it went.
+// sendOne makes one attempt, records how it went and reports whether others may fare better.
 func (n *Notifier) sendOne(ctx context.Context, c *store.AlertChannel, d store.Delivery) (ok bool, err error) {
 	failure := n.attempt(ctx, c, &d)
 	if failure != nil && ctx.Err() != nil {
@@ -107,7 +107,7 @@ func (n *Notifier) sendOne(ctx context.Context, c *store.AlertChannel, d store.D
 	} else {
 		d.Error = explain(failure, c.Secret)
 		d.Next = now.Add(backoff(d.Attempts, failure))
-		if !d.Next.Before(d.Expires) {
+		if !d.Next.Before(d.Expires) || errors.Is(failure, errGone) {
 			d.State = store.DeliveryDead
 			n.cfg.Metrics.dead.WithLabelValues(c.Kind).Inc()
 		}
@@ -118,7 +118,7 @@ func (n *Notifier) sendOne(ctx context.Context, c *store.AlertChannel, d store.D
 	if errors.Is(err, store.ErrConflict) {
 		err = nil // it was given up meanwhile, because its channel was removed
 	}
-	return failure == nil, err
+	return failure == nil || mailbox(failure), err
 }
 
 // attempt sends once.

@@ -260,12 +260,12 @@ func TestEmail(t *testing.T) {
 	login := func(c *store.AlertChannel) { mailTo(c); c.User, c.Secret = "probity", "pass word" }
 	check := func(t *testing.T, r *rig, s *mailServer, secure bool, user string) {
 		t.Helper()
-		r.sent(1)
+		r.sent(2)
 		l := wait(t, s.got)
 		if l.secure != secure || l.user != user || user != "" && l.password != "pass word" {
 			t.Errorf("session: secure %v, user %q, password %q, want %v and %q", l.secure, l.user, l.password, secure, user)
 		}
-		if !strings.HasPrefix(l.from, "FROM:<probity@example.net>") || len(l.to) != 2 {
+		if !strings.HasPrefix(l.from, "FROM:<probity@example.net>") || len(l.to) != 1 {
 			t.Errorf("envelope: %s to %s", l.from, l.to)
 		}
 		m, err := mail.ReadMessage(strings.NewReader(l.data))
@@ -276,7 +276,11 @@ func TestEmail(t *testing.T) {
 		if want := "[probity critical] 1 device: PCR 4: boot loader is unknown; Acme R7, group north"; err != nil || subject != want {
 			t.Errorf("subject = %q, %v, want %q", subject, err, want)
 		}
-		d := r.deliveries("")[0]
+		list := r.deliveries("")
+		d := list[len(list)-1]
+		if got := m.Header.Get("To"); got != "<"+d.Recipient+">" || d.Recipient != "noc@example.net" || !strings.Contains(l.to[0], got) {
+			t.Errorf("to = %q in the envelope %q, want %s alone", got, l.to, d.Recipient)
+		}
 		if got, want := m.Header.Get("Message-Id"), "<delivery-"+d.Key+"@example.net>"; got != want {
 			t.Errorf("Message-ID = %q, want %q", got, want)
 		}
@@ -314,8 +318,13 @@ func TestEmail(t *testing.T) {
 			s, r := s(t), newRig(t, withRoots)
 			r.fire(r.channel(KindEmail, scheme+s.address, change))
 			d := r.deliveries(store.DeliveryWaiting)
-			if len(d) != 1 || !strings.Contains(d[0].Error, says) || strings.Contains(d[0].Error, "wrong") || len(s.got) > 0 {
-				t.Errorf("deliveries = %+v, want one that failed with %q", d, says)
+			if len(d) != 2 || len(s.got) > 0 {
+				t.Fatalf("deliveries = %+v and %d letters, want two that failed", d, len(s.got))
+			}
+			for _, d := range d {
+				if !strings.Contains(d.Error, says) || strings.Contains(d.Error, "wrong") {
+					t.Errorf("delivery = %+v, want that it failed with %q", d, says)
+				}
 			}
 		})
 	}
@@ -327,6 +336,62 @@ func TestEmail(t *testing.T) {
 		s.refuse = "552 5.3.4 too large"
 		return s
 	}, mailTo, "smtp://")
+}
+
+// TestOneMailbox: a recipient whom the server refuses holds nothing up for the others, and hears of it when it is mended.
+func TestOneMailbox(t *testing.T) {
+	for name, answer := range map[string]string{"gone": "550 5.1.1 no such user", "full": "452 4.2.2 mailbox is full"} {
+		t.Run(name, func(t *testing.T) {
+			s, r := newMailServer(t, nil, false), newRig(t)
+			s.refused("left@example.net", answer)
+			c := r.channel(KindEmail, "smtp://"+s.address+"?tls=none", func(c *store.AlertChannel) {
+				c.From, c.To = "a@example.net", []string{"left@example.net", "noc@example.net"}
+			})
+			r.fire(c)
+			if l := wait(t, s.got); !strings.Contains(l.to[0], "noc@example.net") {
+				t.Errorf("first letter to %s, want the one who can have it", l.to)
+			}
+			r.pass(4 * time.Hour) // it lasts: that is told again
+			if l := wait(t, s.got); !strings.Contains(l.to[0], "noc@example.net") {
+				t.Errorf("second letter to %s, want the one who can have it", l.to)
+			}
+			waiting := r.deliveries(store.DeliveryWaiting)
+			if len(waiting) != 2 || waiting[1].Recipient != "left@example.net" || !strings.Contains(waiting[1].Error, answer[4:]) {
+				t.Fatalf("waiting = %+v, want both tellings for the other, the first with why it failed", waiting)
+			}
+			if c, err := r.store.AlertChannel(t.Context(), tenant, c.ID); err != nil || !strings.Contains(c.Failing, "left@example.net") {
+				t.Errorf("channel = %+v, %v, want for whom it fails", c, err)
+			}
+			s.refused("left@example.net", "")
+			r.pass(2 * longestRetry)
+			for range 2 {
+				if l := wait(t, s.got); !strings.Contains(l.to[0], "left@example.net") {
+					t.Errorf("letter to %s, want what waited", l.to)
+				}
+			}
+			r.sent(4)
+			if c, err := r.store.AlertChannel(t.Context(), tenant, c.ID); err != nil || c.Failing != "" {
+				t.Errorf("channel = %+v, %v, want that it works", c, err)
+			}
+		})
+	}
+}
+
+// TestRecipientRemoved: what waits for one who was taken from the channel is given up, and says why.
+func TestRecipientRemoved(t *testing.T) {
+	s, r := newMailServer(t, nil, false), newRig(t)
+	s.refused("left@example.net", "550 5.1.1 no such user")
+	c := r.channel(KindEmail, "smtp://"+s.address+"?tls=none", func(c *store.AlertChannel) {
+		c.From, c.To = "a@example.net", []string{"left@example.net", "noc@example.net"}
+	})
+	r.fire(c)
+	c.To = []string{"noc@example.net"}
+	r.must("SaveAlertChannel", r.store.SaveAlertChannel(t.Context(), c))
+	r.pass(time.Minute)
+	dead := r.deliveries(store.DeliveryDead)
+	if len(dead) != 1 || dead[0].Error != "left@example.net is no recipient of the channel any more" {
+		t.Errorf("given up = %+v, want what was for the one who left", dead)
+	}
 }
 
 // TestHangingReceivers: whoever says nothing does not hold up a verifier that stops.

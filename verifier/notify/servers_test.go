@@ -116,11 +116,21 @@ type mailServer struct {
 	refuse  string      // answer to DATA instead of taking it
 	drops   bool        // it ends the connection once it has a letter
 	got     chan letterOf
+
+	mu        sync.Mutex
+	mailboxes map[string]string // answers for recipients that it refuses
+}
+
+// refused makes the server answer for a recipient; empty: it takes letters again.
+func (s *mailServer) refused(recipient, answer string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mailboxes[recipient] = answer
 }
 
 func newMailServer(t *testing.T, config *tls.Config, implicit bool) *mailServer {
 	t.Helper()
-	s := &mailServer{config: config, got: make(chan letterOf, 16)}
+	s := &mailServer{config: config, got: make(chan letterOf, 16), mailboxes: make(map[string]string)}
 	var outer *tls.Config
 	if implicit {
 		outer = config
@@ -168,6 +178,15 @@ func (s *mailServer) serve(c net.Conn, secure bool) {
 			l.from = rest
 			say("250 ok")
 		case "RCPT":
+			_, address, _ := strings.Cut(rest, "<")
+			address, _, _ = strings.Cut(address, ">")
+			s.mu.Lock()
+			answer := s.mailboxes[address]
+			s.mu.Unlock()
+			if answer != "" {
+				say("%s", answer)
+				continue
+			}
 			l.to = append(l.to, rest)
 			say("250 ok")
 		case "DATA":
@@ -187,6 +206,7 @@ func (s *mailServer) serve(c net.Conn, secure bool) {
 				l.data += line
 			}
 			s.got <- l
+			l.to, l.data = nil, ""
 			say("250 taken")
 			if s.drops {
 				return

@@ -103,10 +103,19 @@ func (n *Notifier) deliver(ctx context.Context, a store.Alert, why string, chann
 	}
 	var out []store.Delivery
 	for _, c := range channels {
-		out = append(out, store.Delivery{
+		d := store.Delivery{
 			Tenant: a.Tenant, Key: fmt.Sprintf("%s-%d-%s", a.ID, a.Tellings, c.ID), Alert: a.ID, Channel: c.ID, Name: c.Name,
 			Message: body, State: store.DeliveryWaiting, Created: now, Next: now, Expires: now.Add(giveUpAfter),
-		})
+		}
+		if c.Kind != KindEmail {
+			out = append(out, d)
+			continue
+		}
+		key := d.Key
+		for i, to := range c.To {
+			d.Key, d.Recipient = fmt.Sprintf("%s-%d", key, i), to
+			out = append(out, d)
+		}
 	}
 	var events []store.Event
 	if why == began || why == ended {

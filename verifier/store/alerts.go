@@ -143,20 +143,22 @@ const (
 
 // Delivery is one telling of one alert through one channel.
 type Delivery struct {
-	ID       int64 // ascending with time, given by the store
-	Tenant   string
-	Key      string // unique: the receiver knows by it what it has already
-	Alert    string // id; empty: a test
-	Channel  string // id
-	Name     string // of the channel, which may be gone
-	Message  []byte // what is told
-	State    DeliveryState
-	Attempts int
-	Error    string // of the newest attempt
-	Created  time.Time
-	Next     time.Time // of the next attempt
-	Expires  time.Time // when it is given up
-	Sent     time.Time
+	ID      int64 // ascending with time, given by the store
+	Tenant  string
+	Key     string // unique: the receiver knows by it what it has already
+	Alert   string // id; empty: a test
+	Channel string // id
+	Name    string // of the channel, which may be gone
+	// Recipient is the one of an e-mail channel's that it is for; empty: all.
+	Recipient string
+	Message   []byte // what is told
+	State     DeliveryState
+	Attempts  int
+	Error     string // of the newest attempt
+	Created   time.Time
+	Next      time.Time // of the next attempt
+	Expires   time.Time // when it is given up
+	Sent      time.Time
 }
 
 // AlertCounts is what alerts and deliveries come to, of all tenants.
@@ -226,10 +228,10 @@ type Deliveries interface {
 	// AddDelivery adds one outside of an alert and returns its id. A key that exists is ErrConflict.
 	AddDelivery(ctx context.Context, d Delivery, events ...Event) (int64, error)
 	// DueDeliveries returns what waits to be sent, of all tenants, oldest first, of a channel at most limit; what is of
-	// the same alert only after what was before it. What disabled channels would send is left out.
+	// the same alert and for the same recipient only after what was before it. What disabled channels would send is left out.
 	DueDeliveries(ctx context.Context, now time.Time, limit int) ([]Delivery, error)
 	// SettleDelivery replaces State, Attempts, Error, Next and Sent of one that waits, and notes with its channel how it
-	// went. ErrConflict: it does not wait.
+	// went; what one recipient has does not mend what another one waits for. ErrConflict: it does not wait.
 	SettleDelivery(ctx context.Context, d Delivery) error
 	// RetryDelivery lets a dead one wait again. ErrConflict: it is not dead.
 	RetryDelivery(ctx context.Context, tenant string, id int64, now, expires time.Time, events ...Event) error
@@ -289,7 +291,7 @@ func (d *Delivery) Check() error {
 	default:
 		return fmt.Errorf("%w delivery: unknown state %q", ErrInvalid, d.State)
 	}
-	return checkAlertTexts("delivery", []string{d.Tenant, d.Key, d.Alert, d.Channel, d.Name, d.Error})
+	return checkAlertTexts("delivery", []string{d.Tenant, d.Key, d.Alert, d.Channel, d.Name, d.Recipient, d.Error})
 }
 
 func checkAlertTexts(what string, texts []string) error {

@@ -85,16 +85,17 @@ type Alerts struct {
 
 // Delivery is one telling of one alert through one channel.
 type Delivery struct {
-	ID       int64      `json:"id"`
-	Key      string     `json:"key" doc:"by which the receiver knows it"`
-	Alert    string     `json:"alert,omitempty" doc:"id; absent: a test of the channel"`
-	Channel  string     `json:"channel" doc:"name"`
-	State    string     `json:"state" enum:"waiting,sent,dead" doc:"dead: given up, until somebody sends it again"`
-	Attempts int        `json:"attempts"`
-	Error    string     `json:"error,omitempty" doc:"of the newest attempt"`
-	Created  time.Time  `json:"created"`
-	Next     *time.Time `json:"next_attempt,omitempty"`
-	Sent     *time.Time `json:"sent,omitempty"`
+	ID        int64      `json:"id"`
+	Key       string     `json:"key" doc:"by which the receiver knows it"`
+	Alert     string     `json:"alert,omitempty" doc:"id; absent: a test of the channel"`
+	Channel   string     `json:"channel" doc:"name"`
+	Recipient string     `json:"recipient,omitempty" doc:"whom of an e-mail channel it is for; absent: all"`
+	State     string     `json:"state" enum:"waiting,sent,dead" doc:"dead: given up, until somebody sends it again"`
+	Attempts  int        `json:"attempts"`
+	Error     string     `json:"error,omitempty" doc:"of the newest attempt"`
+	Created   time.Time  `json:"created"`
+	Next      *time.Time `json:"next_attempt,omitempty"`
+	Sent      *time.Time `json:"sent,omitempty"`
 }
 
 // Deliveries is a page of deliveries, newest first.

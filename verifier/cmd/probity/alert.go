@@ -196,10 +196,14 @@ func (a *app) writeDeliveries(w io.Writer, list []v1.Delivery) error {
 	t.width = textWidth
 	for _, d := range list {
 		colour := map[string]string{"dead": red, "waiting": yellow, "sent": green}[d.State]
+		channel := d.Channel
+		if d.Recipient != "" {
+			channel += ": " + d.Recipient
+		}
 		t.rows = append(t.rows, []cell{
 			{text: strconv.FormatInt(d.ID, 10)},
 			{text: d.State, colour: colour},
-			{text: d.Channel},
+			{text: channel},
 			{text: d.Alert},
 			{text: strconv.Itoa(d.Attempts)},
 			{text: ago(&d.Created)},

@@ -13,7 +13,7 @@ import (
 func (s *Store) Deliveries(ctx context.Context, tenant string, state store.DeliveryState, before int64, limit int) (
 	[]store.Delivery, error,
 ) {
-	query := `SELECT row, tenant, key, alert, channel, name, state, attempts, error, created, next, expires, sent, NULL FROM deliveries
+	query := `SELECT row, tenant, key, alert, channel, name, recipient, state, attempts, error, created, next, expires, sent, NULL FROM deliveries
 		WHERE tenant = ? AND `
 	args := []any{tenant}
 	if state != "" {
@@ -25,7 +25,7 @@ func (s *Store) Deliveries(ctx context.Context, tenant string, state store.Deliv
 func (s *Store) readDeliveries(ctx context.Context, query string, args ...any) ([]store.Delivery, error) {
 	return readList(ctx, s, "read deliveries", query, args, func(rows *sql.Rows, d *store.Delivery) error {
 		return rows.Scan(
-			&d.ID, &d.Tenant, &d.Key, &d.Alert, &d.Channel, &d.Name, &d.State, &d.Attempts, &d.Error,
+			&d.ID, &d.Tenant, &d.Key, &d.Alert, &d.Channel, &d.Name, &d.Recipient, &d.State, &d.Attempts, &d.Error,
 			clock{&d.Created}, clock{&d.Next}, clock{&d.Expires}, clock{&d.Sent}, &d.Message)
 	})
 }
@@ -46,10 +46,10 @@ func (s *Store) AddDelivery(ctx context.Context, d store.Delivery, events ...sto
 }
 
 func (t *tx) addDelivery(d *store.Delivery) (id int64, err error) {
-	err = t.exec1(`INSERT INTO deliveries (tenant, key, alert, channel, name, message, state, attempts, error, created, next, expires, sent)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		d.Tenant, d.Key, d.Alert, d.Channel, d.Name, d.Message, d.State, d.Attempts, d.Error, micros(d.Created), micros(d.Next),
-		micros(d.Expires), micros(d.Sent))
+	err = t.exec1(`INSERT INTO deliveries (tenant, key, alert, channel, name, recipient, message, state, attempts, error, created, next, expires, sent)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		d.Tenant, d.Key, d.Alert, d.Channel, d.Name, d.Recipient, d.Message, d.State, d.Attempts, d.Error, micros(d.Created),
+		micros(d.Next), micros(d.Expires), micros(d.Sent))
 	if constraint(err) {
 		return 0, fmt.Errorf("delivery %q exists: %w", d.Key, store.ErrConflict)
 	}
@@ -70,11 +70,11 @@ func (s *Store) DueDeliveries(ctx context.Context, now time.Time, limit int) ([]
 	}
 	var out []store.Delivery
 	for _, c := range channels {
-		found, err := s.readDeliveries(ctx, `SELECT d.row, d.tenant, d.key, d.alert, d.channel, d.name, d.state, d.attempts, d.error, d.created,
-				d.next, d.expires, d.sent, d.message FROM deliveries d INDEXED BY deliveries_waiting
+		found, err := s.readDeliveries(ctx, `SELECT d.row, d.tenant, d.key, d.alert, d.channel, d.name, d.recipient, d.state, d.attempts, d.error,
+				d.created, d.next, d.expires, d.sent, d.message FROM deliveries d INDEXED BY deliveries_waiting
 			WHERE d.tenant = ? AND d.channel = ? AND d.state = 'waiting' AND d.next <= ? AND NOT EXISTS (
-				SELECT 1 FROM deliveries e INDEXED BY deliveries_of WHERE e.alert = d.alert AND e.alert <> '' AND e.channel = d.channel
-					AND e.row < d.row AND e.state = 'waiting')
+				SELECT 1 FROM deliveries e INDEXED BY deliveries_in_turn WHERE e.alert = d.alert AND e.alert <> '' AND e.channel = d.channel
+					AND e.recipient = d.recipient AND e.row < d.row AND e.state = 'waiting')
 			ORDER BY d.row LIMIT ?`, c.tenant, c.id, micros(now), store.PageSize(limit))
 		if err != nil {
 			return nil, err
@@ -102,7 +102,10 @@ func (s *Store) SettleDelivery(ctx context.Context, d store.Delivery) error {
 // noteChannel notes with a channel how a delivery went.
 func (t *tx) noteChannel(d *store.Delivery) (err error) {
 	if d.State == store.DeliverySent {
-		_, err = t.exec(`UPDATE alert_channels SET last = ?, failing = '' WHERE tenant = ? AND id = ?`, micros(d.Sent), d.Tenant, d.Channel)
+		_, err = t.exec(`UPDATE alert_channels SET last = ?, failing = coalesce((SELECT d.error FROM deliveries d INDEXED BY deliveries_waiting
+				WHERE d.tenant = alert_channels.tenant AND d.channel = alert_channels.id AND d.state = 'waiting' AND d.error <> ''
+					AND d.recipient NOT IN ('', ?) ORDER BY d.row DESC LIMIT 1), '')
+			WHERE tenant = ? AND id = ?`, micros(d.Sent), d.Recipient, d.Tenant, d.Channel)
 	} else {
 		_, err = t.exec(`UPDATE alert_channels SET failing = ? WHERE tenant = ? AND id = ?`, d.Error, d.Tenant, d.Channel)
 	}

@@ -385,9 +385,31 @@ func deliveries(s *suite) {
 	s.same("due after a retry", due(epoch), []string{"k4"})
 	s.must("RemoveAlertChannel", s.RemoveAlertChannel(s.ctx, "t", "c2"))
 	s.want("RetryDelivery without channel", s.RetryDelivery(s.ctx, "t", other.ID, epoch, epoch.Add(time.Hour)), store.ErrConflict)
+	s.must("SaveAlertChannel", s.SaveAlertChannel(s.ctx, alertChannel("t", "c3", "channel c3")))
+	full, well, late := delivery("k5", "a1", "c3"), delivery("k6", "a1", "c3"), delivery("k7", "a1", "c3")
+	full.Recipient, well.Recipient, late.Recipient = "full@example.net", "well@example.net", "full@example.net"
+	full, well, _ = add(full), add(well), add(late)
+	s.same("due for two recipients", due(epoch), []string{"k5", "k6"}) // k7 is for whom k5 is for
+	full.Attempts, full.Error, full.Next = 1, "mailbox is full", epoch.Add(time.Minute)
+	s.must("SettleDelivery", s.SettleDelivery(s.ctx, full))
+	well.Attempts, well.State, well.Sent = 1, store.DeliverySent, epoch
+	s.must("SettleDelivery", s.SettleDelivery(s.ctx, well))
+	if c, err = s.AlertChannel(s.ctx, "t", "c3"); err != nil || c.Failing != full.Error || !c.Last.Equal(epoch) {
+		s.Errorf("channel that one recipient waits for = %+v, %v, want that it fails for that one", c, err)
+	}
+	s.Reopen()
+	list, err = s.DueDeliveries(s.ctx, epoch.Add(time.Minute), 10)
+	s.must("DueDeliveries", err)
+	s.same("due of one recipient", list, []store.Delivery{full})
+	full.State, full.Error, full.Sent = store.DeliverySent, "", epoch.Add(time.Minute)
+	s.must("SettleDelivery", s.SettleDelivery(s.ctx, full))
+	if c, err = s.AlertChannel(s.ctx, "t", "c3"); err != nil || c.Failing != "" {
+		s.Errorf("channel that nobody waits for = %+v, %v, want that it works", c, err)
+	}
+	s.must("RemoveAlertChannel", s.RemoveAlertChannel(s.ctx, "t", "c3"))
 	counts, err := s.AlertCounts(s.ctx)
-	if err != nil || counts.Deliveries[store.DeliveryDead] != 3 || counts.Deliveries[store.DeliveryWaiting] != 0 {
-		s.Errorf("AlertCounts() = %+v, %v, want 3 dead", counts, err)
+	if err != nil || counts.Deliveries[store.DeliveryDead] != 4 || counts.Deliveries[store.DeliveryWaiting] != 0 {
+		s.Errorf("AlertCounts() = %+v, %v, want 4 dead", counts, err)
 	}
 	page, err := s.Deliveries(s.ctx, "t", "", third.ID, 1)
 	s.must("Deliveries", err)

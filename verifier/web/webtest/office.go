@@ -329,6 +329,10 @@ func (a *API) alerts(now time.Time) {
 			Error: "dial tcp 192.0.2.9:6514: connection refused", Created: over,
 		},
 		{ID: 2, Alert: "a3", Channel: "night shift", State: "sent", Attempts: 1, Created: over, Sent: &now},
+		{
+			ID: 4, Alert: "a2", Channel: "shift leads", Recipient: "Lea Winter <lea.winter@example.com>", State: "waiting", Attempts: 2,
+			Error: `send failed: sending SMTP RCPT TO command: 452 "4.2.2 mailbox is full"`, Created: over, Next: &now,
+		},
 		{ID: 1, Alert: "a2", Channel: "siem", State: "waiting", Attempts: 2, Created: over, Next: &now},
 	}})
 	for _, route := range []string{
