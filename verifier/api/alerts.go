@@ -305,7 +305,7 @@ func alertDocument(a *store.Alert) v1.Alert {
 	f := &a.Finding
 	out := v1.Alert{
 		ID: a.ID, Rule: a.RuleName, RuleID: a.Rule, Title: notify.Title(a), Code: f.Code, Severity: f.Severity, Submod: f.Submod,
-		Component: f.Component, Observed: f.Observed, Meaning: f.Meaning, Action: f.Action, Cluster: a.Cluster, State: string(a.State),
+		Component: f.Component, Expected: f.Expected, Observed: f.Observed, Nearest: f.Nearest, Meaning: f.Meaning, Action: f.Action, Cluster: a.Cluster, State: string(a.State),
 		Devices: a.Devices, Peak: a.Peak, Sample: []v1.Candidate{}, Models: countDocuments(a.Models), Groups: countDocuments(a.Groups),
 		Since: a.Since.UTC(), Updated: a.Updated.UTC(), Told: moment(a.Told), Resolved: moment(a.Resolved), Actor: a.Actor,
 	}

@@ -27,6 +27,7 @@ type changeAlertChannel struct {
 
 type listDeliveries struct {
 	State  string `query:"state" enum:"waiting,sent,dead"`
+	Alert  string `query:"alert" maxLength:"64" doc:"id of the alert that was told"`
 	Before int64  `query:"before" minimum:"1" doc:"next of the page before"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
 }
@@ -184,7 +185,7 @@ func (s *server) testAlertChannel(ctx context.Context, p principal, in *alertCha
 }
 
 func (s *server) deliveries(ctx context.Context, p principal, in *listDeliveries) (*body[v1.Deliveries], error) {
-	found, err := s.Store.Deliveries(ctx, p.tenant, store.DeliveryState(in.State), in.Before, in.Limit+1)
+	found, err := s.Store.Deliveries(ctx, p.tenant, store.DeliveryFilter{State: store.DeliveryState(in.State), Alert: in.Alert}, in.Before, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +230,7 @@ func channelDocument(c *store.AlertChannel) v1.AlertChannel {
 
 func deliveryDocument(d *store.Delivery) v1.Delivery {
 	out := v1.Delivery{
-		ID: d.ID, Key: d.Key, Alert: d.Alert, Channel: d.Name, Recipient: d.Recipient, State: string(d.State), Attempts: d.Attempts,
+		ID: d.ID, Key: d.Key, Alert: d.Alert, Subject: d.Subject, Channel: d.Name, Recipient: d.Recipient, State: string(d.State), Attempts: d.Attempts,
 		Error: d.Error, Created: d.Created.UTC(), Sent: moment(d.Sent),
 	}
 	if d.State == store.DeliveryWaiting {

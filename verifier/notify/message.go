@@ -49,7 +49,7 @@ type Data struct {
 	Groups    []store.AlertValue  `json:"groups,omitempty"`
 	Since     time.Time           `json:"since"`
 	Resolved  *time.Time          `json:"resolved,omitempty"`
-	URL       string              `json:"url,omitempty"` // of the devices on the dashboard
+	URL       string              `json:"url,omitempty"` // of the alert on the dashboard
 }
 
 // message says an alert as it is now.
@@ -73,10 +73,7 @@ func (n *Notifier) message(a *store.Alert, why string, now time.Time) *Message {
 		m.Data.Resolved = &at
 	}
 	if n.cfg.Dashboard != "" {
-		m.Data.URL = n.cfg.Dashboard + "/alerts?id=" + a.ID
-		if a.Cluster != "" {
-			m.Data.URL = n.cfg.Dashboard + "/devices?cluster=" + a.Cluster
-		}
+		m.Data.URL = n.cfg.Dashboard + "/alerts/" + a.ID
 	}
 	return m
 }

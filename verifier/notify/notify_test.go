@@ -54,8 +54,8 @@ func TestOneBadRelease(t *testing.T) {
 	if want := "20 devices: PCR 4: boot loader is unknown; Acme R7, group north"; m.Title != want {
 		t.Errorf("title = %q, want %q", m.Title, want)
 	}
-	if m.Data.URL != "https://dash.example.net/devices?cluster="+m.Data.Cluster || len(m.Data.Sample) != store.AlertSample {
-		t.Errorf("message = %+v, want a link to the cluster and %d devices", m.Data, store.AlertSample)
+	if m.Data.URL != "https://dash.example.net/alerts/"+m.Data.ID || len(m.Data.Sample) != store.AlertSample {
+		t.Errorf("message = %+v, want a link to the alert and %d devices", m.Data, store.AlertSample)
 	}
 	r.pass(time.Minute)
 	tell("when nothing happened")

@@ -202,7 +202,7 @@ func (n *Notifier) Test(ctx context.Context, c *store.AlertChannel, actor string
 		return store.Delivery{}, err
 	}
 	d := store.Delivery{
-		Tenant: c.Tenant, Key: "test-" + id, Channel: c.ID, Name: c.Name, Message: body, State: store.DeliveryWaiting, Attempts: 0,
+		Tenant: c.Tenant, Key: "test-" + id, Channel: c.ID, Name: c.Name, Subject: subject(trial, &m), Message: body, State: store.DeliveryWaiting, Attempts: 0,
 		// The queue never sends it: should the verifier end now, it is given up before it is due.
 		Created: now, Next: now.Add(keepFor), Expires: now.Add(giveUpAfter),
 	}

@@ -219,7 +219,7 @@ func (r *rig) alerts(state store.AlertState) []store.Alert {
 
 func (r *rig) deliveries(state store.DeliveryState) []store.Delivery {
 	r.t.Helper()
-	found, err := r.store.Deliveries(r.t.Context(), tenant, state, 0, 1000)
+	found, err := r.store.Deliveries(r.t.Context(), tenant, store.DeliveryFilter{State: state}, 0, 1000)
 	r.must("Deliveries", err)
 	return found
 }

@@ -132,7 +132,7 @@ func TestAlertmanager(t *testing.T) {
 			"sample": "router (" + deviceID("router")[:12] + ")",
 		},
 		StartsAt: epoch, EndsAt: epoch.Add(30*time.Second + forgetAfter),
-		GeneratorURL: "https://dash.example.net/devices?cluster=" + a.Cluster,
+		GeneratorURL: "https://dash.example.net/alerts/" + a.ID,
 	}
 	if diff := cmp.Diff(want, first[0]); diff != "" {
 		t.Errorf("alert differs (-want +got):\n%s", diff)

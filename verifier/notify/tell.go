@@ -105,7 +105,7 @@ func (n *Notifier) deliver(ctx context.Context, a store.Alert, why string, chann
 	for _, c := range channels {
 		d := store.Delivery{
 			Tenant: a.Tenant, Key: fmt.Sprintf("%s-%d-%s", a.ID, a.Tellings, c.ID), Alert: a.ID, Channel: c.ID, Name: c.Name,
-			Message: body, State: store.DeliveryWaiting, Created: now, Next: now, Expires: now.Add(giveUpAfter),
+			Subject: subject(why, m), Message: body, State: store.DeliveryWaiting, Created: now, Next: now, Expires: now.Add(giveUpAfter),
 		}
 		if c.Kind != KindEmail {
 			out = append(out, d)
@@ -119,7 +119,7 @@ func (n *Notifier) deliver(ctx context.Context, a store.Alert, why string, chann
 	}
 	var events []store.Event
 	if why == began || why == ended {
-		events = append(events, store.Event{At: now, Kind: "alert", Actor: "verifier", Detail: clip(why+": "+m.Title, maxText)})
+		events = append(events, store.Event{At: now, Kind: "alert", Actor: "verifier", Detail: subject(why, m)})
 	}
 	if err := n.cfg.Store.TellAlert(ctx, a, out, events...); err != nil {
 		return err
@@ -128,6 +128,9 @@ func (n *Notifier) deliver(ctx context.Context, a store.Alert, why string, chann
 	n.cfg.Log.Info("alert", "tenant", a.Tenant, "alert", a.ID, "rule", a.RuleName, "why", why, "title", m.Title, "channels", len(out))
 	return nil
 }
+
+// subject says in one line what is told and why.
+func subject(why string, m *Message) string { return clip(why+": "+m.Title, maxText) }
 
 // advance moves an alert to the state that it has at now, sets when it is due next, and returns why it has to be told,
 // if it has to be.

@@ -151,6 +151,7 @@ type Delivery struct {
 	Name    string // of the channel, which may be gone
 	// Recipient is the one of an e-mail channel's that it is for; empty: all.
 	Recipient string
+	Subject   string // what is told, in a line
 	Message   []byte // what is told
 	State     DeliveryState
 	Attempts  int
@@ -159,6 +160,12 @@ type Delivery struct {
 	Next      time.Time // of the next attempt
 	Expires   time.Time // when it is given up
 	Sent      time.Time
+}
+
+// DeliveryFilter selects deliveries; what is empty selects all.
+type DeliveryFilter struct {
+	State DeliveryState
+	Alert string // id
 }
 
 // AlertCounts is what alerts and deliveries come to, of all tenants.
@@ -222,9 +229,9 @@ type AlertBook interface {
 
 // Deliveries keeps what is to be sent until it is.
 type Deliveries interface {
-	// Deliveries returns a tenant's deliveries in a state (empty: all), newest first, older than before (0: from the
-	// newest), without their messages.
-	Deliveries(ctx context.Context, tenant string, state DeliveryState, before int64, limit int) ([]Delivery, error)
+	// Deliveries returns a tenant's deliveries, newest first, older than before (0: from the newest), without their
+	// messages.
+	Deliveries(ctx context.Context, tenant string, f DeliveryFilter, before int64, limit int) ([]Delivery, error)
 	// AddDelivery adds one outside of an alert and returns its id. A key that exists is ErrConflict.
 	AddDelivery(ctx context.Context, d Delivery, events ...Event) (int64, error)
 	// DueDeliveries returns what waits to be sent, of all tenants, oldest first, of a channel at most limit; what is of
@@ -291,7 +298,7 @@ func (d *Delivery) Check() error {
 	default:
 		return fmt.Errorf("%w delivery: unknown state %q", ErrInvalid, d.State)
 	}
-	return checkAlertTexts("delivery", []string{d.Tenant, d.Key, d.Alert, d.Channel, d.Name, d.Recipient, d.Error})
+	return checkAlertTexts("delivery", []string{d.Tenant, d.Key, d.Alert, d.Channel, d.Name, d.Recipient, d.Subject, d.Error})
 }
 
 func checkAlertTexts(what string, texts []string) error {

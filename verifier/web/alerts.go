@@ -21,6 +21,7 @@ func (s *server) alertPages() {
 	s.get("GET /alerts/channels", "list-alert-channels", (*page).alertChannels)
 	s.get("GET /alerts/channels/{id}", "list-alert-channels", (*page).alertChannel)
 	s.get("GET /alerts/deliveries", "list-deliveries", (*page).deliveries)
+	s.get("GET /alerts/{id}", "get-alert", (*page).alert)
 
 	s.post("POST /alerts", (*page).acknowledge)
 	s.post("POST /alerts/rules", (*page).saveRule)
@@ -49,19 +50,52 @@ func (p *page) alertTabs() []any {
 	return out
 }
 
-// alertsView is a page of one of the lists.
-type alertsView struct {
+// tellingView is a page of who is told what, and how that went.
+type tellingView struct {
 	Tabs       []any
-	Alerts     *v1.Alerts
 	Rules      []v1.AlertRule
 	Channels   []v1.AlertChannel
 	Names      map[string]string // of channels, by id
 	Deliveries *v1.Deliveries
 }
 
-// listed reads one page of a list, by the parameters state and before of the page's address.
-func (p *page) listed(path string, out any) error {
-	query := url.Values{}
+// alertRow is an alert with a link to the devices that show it.
+type alertRow struct {
+	*v1.Alert
+	Link   string // empty: there is none
+	Others bool   // the list has all silent devices, not only those of the alert
+}
+
+// alertRowOf finds out which list of devices an alert is about.
+func alertRowOf(a *v1.Alert) alertRow {
+	row := alertRow{Alert: a}
+	switch {
+	case a.Devices == 0:
+	case a.Cluster != "":
+		row.Link = withQuery("/devices", url.Values{"cluster": {a.Cluster}})
+	case a.Devices == 1 && len(a.Sample) == 1:
+		row.Link = pathTo("devices", a.Sample[0].ID)
+	case a.Code == "silent":
+		row.Link, row.Others = withQuery("/devices", url.Values{"state": {string(result.Stale)}}), true
+	}
+	return row
+}
+
+// alertsView is a page of alerts.
+type alertsView struct {
+	Tabs   []any
+	Alerts []alertRow
+	Next   string
+}
+
+// alertView is one alert and how it was told.
+type alertView struct {
+	Alert      alertRow
+	Deliveries *v1.Deliveries // nil: the person may not see them
+}
+
+// listed reads one page of a list, by the parameters state and before of the page's address and by further ones.
+func (p *page) listed(path string, query url.Values, out any) error {
 	for _, name := range []string{"state", "before"} {
 		if s := p.r.URL.Query().Get(name); s != "" {
 			query.Set(name, s)
@@ -71,11 +105,31 @@ func (p *page) listed(path string, out any) error {
 }
 
 func (p *page) alerts() error {
-	v := alertsView{Tabs: p.alertTabs(), Alerts: &v1.Alerts{}}
-	if err := p.listed("/v1/alerts", v.Alerts); err != nil {
+	var list v1.Alerts
+	if err := p.listed("/v1/alerts", url.Values{}, &list); err != nil {
 		return err
 	}
+	v := alertsView{Tabs: p.alertTabs(), Next: list.Next}
+	for i := range list.Alerts {
+		v.Alerts = append(v.Alerts, alertRowOf(&list.Alerts[i]))
+	}
 	return p.show("alerts", "Alerts", &v)
+}
+
+func (p *page) alert() error {
+	id := p.r.PathValue("id")
+	var a v1.Alert
+	if err := p.api(http.MethodGet, pathTo("v1", "alerts", id), nil, &a); err != nil {
+		return err
+	}
+	v := alertView{Alert: alertRowOf(&a)}
+	if p.can("list-deliveries") {
+		v.Deliveries = &v1.Deliveries{}
+		if err := p.listed("/v1/deliveries", url.Values{"alert": {id}}, v.Deliveries); err != nil {
+			return err
+		}
+	}
+	return p.show("alert", a.Title, &v)
 }
 
 func (p *page) acknowledge() error {
@@ -87,8 +141,8 @@ func (p *page) acknowledge() error {
 }
 
 func (p *page) deliveries() error {
-	v := alertsView{Tabs: p.alertTabs(), Deliveries: &v1.Deliveries{}}
-	if err := p.listed("/v1/deliveries", v.Deliveries); err != nil {
+	v := tellingView{Tabs: p.alertTabs(), Deliveries: &v1.Deliveries{}}
+	if err := p.listed("/v1/deliveries", url.Values{}, v.Deliveries); err != nil {
 		return err
 	}
 	return p.show("deliveries", "Deliveries", &v)
@@ -119,7 +173,7 @@ func (p *page) channels() ([]v1.AlertChannel, map[string]string, error) {
 }
 
 func (p *page) alertRules() error {
-	v := alertsView{Tabs: p.alertTabs()}
+	v := tellingView{Tabs: p.alertTabs()}
 	var list v1.AlertRules
 	err := p.api(http.MethodGet, "/v1/alert-rules", nil, &list)
 	if err != nil {

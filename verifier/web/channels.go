@@ -10,7 +10,7 @@ import (
 )
 
 func (p *page) alertChannels() error {
-	v := alertsView{Tabs: p.alertTabs()}
+	v := tellingView{Tabs: p.alertTabs()}
 	var err error
 	if v.Channels, v.Names, err = p.channels(); err != nil {
 		return err
@@ -53,7 +53,7 @@ func channelName(kind string) string {
 }
 
 // KindName says a kind of channel in words.
-func (v *alertsView) KindName(kind string) string { return channelName(kind) }
+func (v *tellingView) KindName(kind string) string { return channelName(kind) }
 
 func (p *page) alertChannel() error {
 	v := channelView{Tabs: p.alertTabs(), Kinds: channelKinds}

@@ -120,6 +120,30 @@ func TestNavigation(t *testing.T) {
 	}
 }
 
+// TestAlertPage: what an alert in the list and in a message leads to says what happened, what to do and who was told.
+func TestAlertPage(t *testing.T) {
+	s, _ := fullSite(t, v1.Admin, v1.Viewer)
+	admin := s.visitor(t, "admin")
+	admin.get("/alerts").want(t, http.StatusOK, `href="/alerts/a3"`, `href="/alerts/a1"`)
+	admin.get("/alerts/deliveries").want(t, http.StatusOK, `<a href="/alerts/a3">firing: 3,104 devices`, `<a href="/alerts/a2"><code>a2</code>`)
+	admin.get("/alerts/a3").want(t, http.StatusOK, "the boot loader is not one that the vendor published", "Isolate the devices and keep their evidence",
+		webtest.Digest("bootkit"), webtest.Digest("good loader"), "Acme R7 2.4.1", `class="device" href="/devices/`,
+		`href="/devices?cluster=`+webtest.BadCluster+`"`, "3,104 devices now", `href="/alerts/rules/r1"`, "Take it on", "Who was told", "Send again")
+	if asked := s.asked(http.MethodGet, "/v1/deliveries"); len(asked) != 2 || asked[1].Query != "alert=a3" {
+		t.Errorf("the API was asked %+v, want for the deliveries of the alert", asked)
+	}
+	admin.get("/alerts/a2").want(t, http.StatusOK, `href="/devices?state=stale"`, "account:bob")
+	admin.get("/alerts/a1").want(t, http.StatusOK, "Devices that showed it last", "0 devices now")
+	admin.get("/alerts/a9").want(t, http.StatusNotFound, "No such alert")
+	got := s.visitor(t, "viewer").get("/alerts/a3")
+	got.want(t, http.StatusOK, "What to do")
+	for _, not := range []string{"Who was told", "Take it on", `href="/alerts/rules/r1"`} {
+		if strings.Contains(got.body, not) {
+			t.Errorf("a viewer is shown %q", not)
+		}
+	}
+}
+
 func TestDeviceByName(t *testing.T) {
 	s, ids := fullSite(t, v1.Viewer)
 	viewer := s.visitor(t, "viewer")

@@ -60,7 +60,9 @@ type Alert struct {
 	Severity  result.Severity `json:"severity"`
 	Submod    result.Submod   `json:"submod,omitempty"`
 	Component string          `json:"component,omitempty"`
+	Expected  string          `json:"expected,omitempty"`
 	Observed  string          `json:"observed,omitempty"`
+	Nearest   string          `json:"nearest,omitempty" doc:"what is known to have the observed value"`
 	Meaning   string          `json:"meaning,omitempty"`
 	Action    string          `json:"action,omitempty"`
 	Cluster   string          `json:"cluster,omitempty" doc:"id of the cluster of devices; absent: they have nothing more than the code in common"`
@@ -88,6 +90,7 @@ type Delivery struct {
 	ID        int64      `json:"id"`
 	Key       string     `json:"key" doc:"by which the receiver knows it"`
 	Alert     string     `json:"alert,omitempty" doc:"id; absent: a test of the channel"`
+	Subject   string     `json:"subject,omitempty" doc:"what was told and why, such as: firing: 3,104 devices: PCR 4 boot loader is unknown"`
 	Channel   string     `json:"channel" doc:"name"`
 	Recipient string     `json:"recipient,omitempty" doc:"whom of an e-mail channel it is for; absent: all"`
 	State     string     `json:"state" enum:"waiting,sent,dead" doc:"dead: given up, until somebody sends it again"`

@@ -106,6 +106,12 @@ func (a *app) writeAlert(w io.Writer, one *v1.Alert) error {
 	lines := []line{
 		{"severity", string(one.Severity)},
 		{"finding", one.Code},
+		{"component", one.Component},
+		{"meaning", one.Meaning},
+		{"expected", one.Expected},
+		{"observed", one.Observed},
+		{"which is of", one.Nearest},
+		{"what to do", one.Action},
 		{"devices", fmt.Sprintf("%s now, %s at most", grouped(one.Devices), grouped(one.Peak))},
 		{"such as", strings.Join(sample, ", ")},
 		{"rule", one.Rule},
@@ -113,6 +119,7 @@ func (a *app) writeAlert(w io.Writer, one *v1.Alert) error {
 		{"updated", withAge(&one.Updated)},
 		{"resolved", stamp(one.Resolved)},
 		{"acknowledged by", one.Actor},
+		{"told", "probity alert delivery list --alert " + one.ID},
 	}
 	if one.Cluster != "" {
 		lines = append(lines, line{"look at", "probity fleet cluster " + one.Cluster})
@@ -164,19 +171,24 @@ func (a *app) deliveryCommand() *cobra.Command {
 }
 
 func (a *app) deliveryList() *cobra.Command {
-	var state string
+	var state, alert string
 	var limit int
 	cmd := &cobra.Command{
 		Use: "list", Short: "List deliveries, newest first; dead ones were given up: see \"alert delivery retry\"", Args: need(),
 	}
 	cmd.Flags().StringVar(&state, "state", "", "only those that are waiting, sent or dead")
+	cmd.Flags().StringVar(&alert, "alert", "", "only those of the alert with this `ID`")
 	limitFlag(cmd, &limit, 50, "most deliveries to list")
 	_ = cmd.RegisterFlagCompletionFunc("state", fixed("waiting", "sent", "dead"))
+	_ = cmd.RegisterFlagCompletionFunc("alert", a.completeAlerts)
 	cmd.RunE = a.asks(func(cmd *cobra.Command, c *client, _ []string) error {
 		all := v1.Deliveries{Deliveries: []v1.Delivery{}}
 		query := url.Values{}
 		if state != "" {
 			query.Set("state", state)
+		}
+		if alert != "" {
+			query.Set("alert", alert)
 		}
 		err := collect(cmd.Context(), c, "/v1/deliveries", query, limit, func(page *v1.Deliveries) (int, bool) {
 			all.Deliveries, all.Next = append(all.Deliveries, page.Deliveries...), page.Next
@@ -192,7 +204,7 @@ func (a *app) deliveryList() *cobra.Command {
 }
 
 func (a *app) writeDeliveries(w io.Writer, list []v1.Delivery) error {
-	t := a.table("DELIVERY", "STATE", "CHANNEL", "ALERT", "ATTEMPTS", "MADE", "SENT", "NEXT ATTEMPT", "ERROR")
+	t := a.table("DELIVERY", "STATE", "CHANNEL", "ALERT", "ATTEMPTS", "MADE", "SENT", "NEXT ATTEMPT", "ERROR", "+SUBJECT")
 	t.width = textWidth
 	for _, d := range list {
 		colour := map[string]string{"dead": red, "waiting": yellow, "sent": green}[d.State]
@@ -210,6 +222,7 @@ func (a *app) writeDeliveries(w io.Writer, list []v1.Delivery) error {
 			{text: stamp(d.Sent)},
 			{text: stamp(d.Next)},
 			{text: d.Error},
+			{text: d.Subject},
 		})
 	}
 	return t.write(w)

@@ -111,14 +111,18 @@ func TestAlertQueriesUseIndexes(t *testing.T) {
 	defer s.Close()
 	ctx, now := context.Background(), time.Now()
 	for what, ask := range map[string]func() error{
-		"alerts":       func() error { _, err := s.Alerts(ctx, "t", "", 0, 10); return err },
-		"firing":       func() error { _, err := s.Alerts(ctx, "t", store.AlertFiring, 5, 10); return err },
-		"alert":        func() error { _, err := s.Alert(ctx, "t", "a"); return unlessAbsent(err) },
-		"show":         func() error { return s.show(ctx, &store.Alert{Seq: 1}) },
-		"due":          func() error { _, err := s.DueAlerts(ctx, now, 10); return err },
-		"told":         func() error { _, err := s.ToldChannels(ctx, "t", "a"); return err },
-		"deliveries":   func() error { _, err := s.Deliveries(ctx, "t", "", 0, 10); return err },
-		"dead":         func() error { _, err := s.Deliveries(ctx, "t", store.DeliveryDead, 5, 10); return err },
+		"alerts":     func() error { _, err := s.Alerts(ctx, "t", "", 0, 10); return err },
+		"firing":     func() error { _, err := s.Alerts(ctx, "t", store.AlertFiring, 5, 10); return err },
+		"alert":      func() error { _, err := s.Alert(ctx, "t", "a"); return unlessAbsent(err) },
+		"show":       func() error { return s.show(ctx, &store.Alert{Seq: 1}) },
+		"due":        func() error { _, err := s.DueAlerts(ctx, now, 10); return err },
+		"told":       func() error { _, err := s.ToldChannels(ctx, "t", "a"); return err },
+		"deliveries": func() error { _, err := s.Deliveries(ctx, "t", store.DeliveryFilter{}, 0, 10); return err },
+		"dead": func() error {
+			_, err := s.Deliveries(ctx, "t", store.DeliveryFilter{State: store.DeliveryDead}, 5, 10)
+			return err
+		},
+		"of one alert": func() error { _, err := s.Deliveries(ctx, "t", store.DeliveryFilter{Alert: "a"}, 5, 10); return err },
 		"due to send":  func() error { _, err := s.DueDeliveries(ctx, now, 10); return err },
 		"changed":      func() error { _, err := s.AlertWork(ctx, 10); return err },
 		"counts":       func() error { _, err := s.AlertCounts(ctx); return err },

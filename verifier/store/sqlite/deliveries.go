@@ -9,15 +9,18 @@ import (
 	"github.com/probity-attest/probity/verifier/store"
 )
 
-// Deliveries returns a tenant's deliveries in a state (empty: all), newest first, without their messages.
-func (s *Store) Deliveries(ctx context.Context, tenant string, state store.DeliveryState, before int64, limit int) (
+// Deliveries returns a tenant's deliveries, newest first, without their messages.
+func (s *Store) Deliveries(ctx context.Context, tenant string, f store.DeliveryFilter, before int64, limit int) (
 	[]store.Delivery, error,
 ) {
-	query := `SELECT row, tenant, key, alert, channel, name, recipient, state, attempts, error, created, next, expires, sent, NULL FROM deliveries
+	query := `SELECT row, tenant, key, alert, channel, name, recipient, subject, state, attempts, error, created, next, expires, sent, NULL FROM deliveries
 		WHERE tenant = ? AND `
 	args := []any{tenant}
-	if state != "" {
-		query, args = query+`state = ? AND `, append(args, state)
+	if f.State != "" {
+		query, args = query+`state = ? AND `, append(args, f.State)
+	}
+	if f.Alert != "" {
+		query, args = query+`alert = ? AND alert <> '' AND `, append(args, f.Alert)
 	}
 	return s.readDeliveries(ctx, query+`row < ? ORDER BY row DESC LIMIT ?`, append(args, upTo(before), store.PageSize(limit))...)
 }
@@ -25,7 +28,7 @@ func (s *Store) Deliveries(ctx context.Context, tenant string, state store.Deliv
 func (s *Store) readDeliveries(ctx context.Context, query string, args ...any) ([]store.Delivery, error) {
 	return readList(ctx, s, "read deliveries", query, args, func(rows *sql.Rows, d *store.Delivery) error {
 		return rows.Scan(
-			&d.ID, &d.Tenant, &d.Key, &d.Alert, &d.Channel, &d.Name, &d.Recipient, &d.State, &d.Attempts, &d.Error,
+			&d.ID, &d.Tenant, &d.Key, &d.Alert, &d.Channel, &d.Name, &d.Recipient, &d.Subject, &d.State, &d.Attempts, &d.Error,
 			clock{&d.Created}, clock{&d.Next}, clock{&d.Expires}, clock{&d.Sent}, &d.Message)
 	})
 }
@@ -46,10 +49,10 @@ func (s *Store) AddDelivery(ctx context.Context, d store.Delivery, events ...sto
 }
 
 func (t *tx) addDelivery(d *store.Delivery) (id int64, err error) {
-	err = t.exec1(`INSERT INTO deliveries (tenant, key, alert, channel, name, recipient, message, state, attempts, error, created, next, expires, sent)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		d.Tenant, d.Key, d.Alert, d.Channel, d.Name, d.Recipient, d.Message, d.State, d.Attempts, d.Error, micros(d.Created),
-		micros(d.Next), micros(d.Expires), micros(d.Sent))
+	err = t.exec1(`INSERT INTO deliveries (tenant, key, alert, channel, name, recipient, subject, message, state, attempts, error, created, next, expires, sent)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		d.Tenant, d.Key, d.Alert, d.Channel, d.Name, d.Recipient, d.Subject, d.Message, d.State, d.Attempts, d.Error,
+		micros(d.Created), micros(d.Next), micros(d.Expires), micros(d.Sent))
 	if constraint(err) {
 		return 0, fmt.Errorf("delivery %q exists: %w", d.Key, store.ErrConflict)
 	}
@@ -70,7 +73,7 @@ func (s *Store) DueDeliveries(ctx context.Context, now time.Time, limit int) ([]
 	}
 	var out []store.Delivery
 	for _, c := range channels {
-		found, err := s.readDeliveries(ctx, `SELECT d.row, d.tenant, d.key, d.alert, d.channel, d.name, d.recipient, d.state, d.attempts, d.error,
+		found, err := s.readDeliveries(ctx, `SELECT d.row, d.tenant, d.key, d.alert, d.channel, d.name, d.recipient, d.subject, d.state, d.attempts, d.error,
 				d.created, d.next, d.expires, d.sent, d.message FROM deliveries d INDEXED BY deliveries_waiting
 			WHERE d.tenant = ? AND d.channel = ? AND d.state = 'waiting' AND d.next <= ? AND NOT EXISTS (
 				SELECT 1 FROM deliveries e INDEXED BY deliveries_in_turn WHERE e.alert = d.alert AND e.alert <> '' AND e.channel = d.channel

@@ -315,7 +315,7 @@ func manyAlerts(s *suite) {
 
 func delivery(key, alert, channel string) store.Delivery {
 	return store.Delivery{
-		Tenant: "t", Key: key, Alert: alert, Channel: channel, Name: "mail", Message: []byte(`{"a":1}`), State: store.DeliveryWaiting,
+		Tenant: "t", Key: key, Alert: alert, Channel: channel, Name: "mail", Subject: "firing: bad", Message: []byte(`{"a":1}`), State: store.DeliveryWaiting,
 		Created: epoch, Next: epoch, Expires: epoch.Add(time.Hour),
 	}
 }
@@ -373,12 +373,15 @@ func deliveries(s *suite) {
 	s.must("SaveAlertChannel", s.SaveAlertChannel(s.ctx, disabled))
 	s.same("due while a channel is disabled", due(epoch), []string{"k4"})
 	s.must("ExpireDeliveries", s.ExpireDeliveries(s.ctx, epoch.Add(time.Hour)))
-	got, err := s.Deliveries(s.ctx, "t", store.DeliveryDead, 0, 10)
+	got, err := s.Deliveries(s.ctx, "t", store.DeliveryFilter{State: store.DeliveryDead}, 0, 10)
 	s.must("Deliveries", err)
 	s.same("dead", keys(got), []string{"k4", "k3", "k2"})
 	if got[0].Error == "" || got[0].Message != nil {
 		s.Errorf("dead delivery = %+v, want a reason and no message", got[0])
 	}
+	of, err := s.Deliveries(s.ctx, "t", store.DeliveryFilter{State: store.DeliveryDead, Alert: "a1"}, 0, 10)
+	s.must("Deliveries", err)
+	s.same("dead of an alert", keys(of), []string{"k4", "k2"})
 	s.want("RetryDelivery of another tenant", s.RetryDelivery(s.ctx, "other", third.ID, epoch, epoch.Add(time.Hour)), store.ErrNotFound)
 	s.want("RetryDelivery of what was sent", s.RetryDelivery(s.ctx, "t", first.ID, epoch, epoch.Add(time.Hour)), store.ErrConflict)
 	s.must("RetryDelivery", s.RetryDelivery(s.ctx, "t", other.ID, epoch, epoch.Add(2*time.Hour), store.Event{Detail: "again"}))
@@ -411,11 +414,11 @@ func deliveries(s *suite) {
 	if err != nil || counts.Deliveries[store.DeliveryDead] != 4 || counts.Deliveries[store.DeliveryWaiting] != 0 {
 		s.Errorf("AlertCounts() = %+v, %v, want 4 dead", counts, err)
 	}
-	page, err := s.Deliveries(s.ctx, "t", "", third.ID, 1)
+	page, err := s.Deliveries(s.ctx, "t", store.DeliveryFilter{}, third.ID, 1)
 	s.must("Deliveries", err)
 	s.same("page", keys(page), []string{second.Key})
 	s.must("PruneAlerts", s.PruneAlerts(s.ctx, epoch.Add(time.Second)))
-	if got, err = s.Deliveries(s.ctx, "t", "", 0, 10); err != nil || len(got) != 0 {
+	if got, err = s.Deliveries(s.ctx, "t", store.DeliveryFilter{}, 0, 10); err != nil || len(got) != 0 {
 		s.Errorf("Deliveries() after pruning = %d, %v, want none", len(got), err)
 	}
 	s.same("events", s.details("t", ""), []string{"again"})

@@ -71,7 +71,7 @@ func New(accounts ...v1.Role) *API {
 var operations = map[v1.Role][]string{
 	v1.Viewer: {
 		"get-fleet-summary", "list-clusters", "list-devices", "get-device", "export-devices", "list-manifests", "get-manifest",
-		"list-vendor-keys", "get-policy", "list-alerts", "search", "get-stream", "get-bulk", "get-counts",
+		"list-vendor-keys", "get-policy", "list-alerts", "get-alert", "search", "get-stream", "get-bulk", "get-counts",
 	},
 	v1.Operator: {"bulk-devices", "approve-device", "change-device", "attest-device", "remove-device", "create-token", "list-tokens"},
 	v1.Auditor:  {"list-audit", "export-audit"},

@@ -2,6 +2,7 @@ package webtest
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -288,21 +289,35 @@ func (a *API) audit(now time.Time) {
 func (a *API) alerts(now time.Time) {
 	sample := []v1.Candidate{{ID: Digest("site 1"), Label: "site-001"}, {ID: Digest("site 2"), Label: "site-002"}}
 	over := now.Add(-time.Hour)
-	a.Answer("GET /v1/alerts", v1.Alerts{Next: "a1", Alerts: []v1.Alert{
+	alerts := []v1.Alert{
 		{
-			ID: "a3", Rule: "critical findings", Title: "3,104 devices: PCR 4 boot loader was replaced, Acme R7",
-			Code: "boot-event-changed", Severity: result.Critical, Cluster: BadCluster, State: "firing", Devices: 3104,
-			Peak: 3104, Sample: sample, Since: over, Updated: now,
+			ID: "a3", Rule: "critical findings", RuleID: "r1", Title: "3,104 devices: PCR 4 boot loader was replaced, Acme R7",
+			Code: "boot-event-changed", Severity: result.Critical, Component: `PCR 4 \EFI\debian\grubx64.efi`,
+			Meaning: "the boot loader is not one that the vendor published", Expected: Digest("good loader"), Observed: Digest("bootkit"),
+			Nearest: "Acme R7 2.4.1", Action: "isolate the devices and keep their evidence", Cluster: BadCluster, State: "firing",
+			Devices: 3104, Peak: 3104, Sample: sample, Models: []v1.ValueCount{{Value: "Acme/R7", Devices: 3104}},
+			Groups: []v1.ValueCount{{Value: "north", Devices: 3000}, {Value: "south", Devices: 104}}, Since: over, Updated: now, Told: &now,
 		},
 		{
-			ID: "a2", Rule: "silent core", Title: "2 devices are stale, group core", Severity: result.Warn,
-			State: "acknowledged", Devices: 2, Peak: 9, Sample: sample, Since: over, Updated: now, Actor: "account:bob",
+			ID: "a2", Rule: "silent core", RuleID: "r2", Code: "silent", Title: "2 devices: stopped attesting; group core", Severity: result.Warn,
+			Component: "device", Meaning: "stopped attesting, so nothing is known of what it runs now",
+			Action: "check that the device and its agent run and can reach the verifier",
+			State:  "acknowledged", Devices: 2, Peak: 9, Sample: sample, Since: over, Updated: now, Actor: "account:bob",
 		},
 		{
-			ID: "a1", Rule: "critical findings", Title: "1 device: the enclosure is open", Code: "tamper-open",
+			ID: "a1", Rule: "critical findings", RuleID: "r1", Title: "1 device: the enclosure is open", Code: "tamper-open",
 			Severity: result.Critical, State: "resolved", Peak: 1, Sample: sample[:1], Since: over, Updated: now, Resolved: &now,
 		},
-	}})
+	}
+	a.Answer("GET /v1/alerts", v1.Alerts{Next: "a1", Alerts: alerts})
+	a.Handle("GET /v1/alerts/{id}", func(r *http.Request, _ []byte) (int, any) {
+		for i := range alerts {
+			if alerts[i].ID == r.PathValue("id") {
+				return http.StatusOK, alerts[i]
+			}
+		}
+		return http.StatusNotFound, &v1.Problem{Title: "Not Found", Status: http.StatusNotFound, Detail: "no such alert"}
+	})
 	a.Answer("GET /v1/alert-rules", v1.AlertRules{Rules: []v1.AlertRule{
 		{
 			ID: "r1", Name: "critical findings", Severity: result.Critical, Channels: []string{"c1", "c2"}, Wait: 30,
@@ -323,18 +338,27 @@ func (a *API) alerts(now time.Time) {
 			Failing: "dial tcp 192.0.2.9:6514: connection refused",
 		},
 	}})
-	a.Answer("GET /v1/deliveries", v1.Deliveries{Deliveries: []v1.Delivery{
+	deliveries := []v1.Delivery{
 		{
-			ID: 3, Alert: "a3", Channel: "siem", State: "dead", Attempts: 12,
+			ID: 3, Alert: "a3", Subject: "firing: " + alerts[0].Title, Channel: "siem", State: "dead", Attempts: 12,
 			Error: "dial tcp 192.0.2.9:6514: connection refused", Created: over,
 		},
-		{ID: 2, Alert: "a3", Channel: "night shift", State: "sent", Attempts: 1, Created: over, Sent: &now},
 		{
-			ID: 4, Alert: "a2", Channel: "shift leads", Recipient: "Lea Winter <lea.winter@example.com>", State: "waiting", Attempts: 2,
+			ID: 2, Alert: "a3", Subject: "firing: " + alerts[0].Title, Channel: "night shift", State: "sent", Attempts: 1, Created: over,
+			Sent: &now,
+		},
+		{
+			ID: 4, Alert: "a2", Subject: "repeat: " + alerts[1].Title, Channel: "shift leads", Recipient: "Lea Winter <lea.winter@example.com>", State: "waiting", Attempts: 2,
 			Error: `send failed: sending SMTP RCPT TO command: 452 "4.2.2 mailbox is full"`, Created: over, Next: &now,
 		},
 		{ID: 1, Alert: "a2", Channel: "siem", State: "waiting", Attempts: 2, Created: over, Next: &now},
-	}})
+	}
+	a.Handle("GET /v1/deliveries", func(r *http.Request, _ []byte) (int, any) {
+		of := r.URL.Query().Get("alert")
+		return http.StatusOK, v1.Deliveries{Deliveries: slices.DeleteFunc(slices.Clone(deliveries), func(d v1.Delivery) bool {
+			return of != "" && d.Alert != of
+		})}
+	})
 	for _, route := range []string{
 		"POST /v1/alerts/{id}/acknowledge", "POST /v1/deliveries/{id}/retry", "POST /v1/alert-rules",
 		"PUT /v1/alert-rules/{id}",

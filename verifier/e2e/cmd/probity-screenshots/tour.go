@@ -186,7 +186,13 @@ func (t *tour) everyPage() error {
 			return err
 		}
 	}
-	err := t.do("dry-run", func(b *browsertest.Browser) error {
+	err := t.do("alert", func(b *browsertest.Browser) error {
+		return errors.Join(b.Open(t.URL+"/alerts"), b.Click("article.alert.firing h3 a"), b.UntilText("main", "What happened"))
+	})
+	if err != nil {
+		return err
+	}
+	err = t.do("dry-run", func(b *browsertest.Browser) error {
 		return errors.Join(b.Open(t.URL+"/manifests/submit"), b.Choose("input[type=file]", "acme.cose", t.update),
 			b.Click(`form[action="/manifests/submit"] button`), b.UntilText("main", "Put it in force"))
 	})
