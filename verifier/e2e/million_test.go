@@ -46,6 +46,11 @@ func TestPagesOfAMillion(t *testing.T) {
 	if len(clusters.Clusters) != 1 {
 		t.Fatal("the database has no failures")
 	}
+	var alerts v1.Alerts
+	w.Await("there is an alert", func() bool {
+		w.Must(http.MethodGet, "/v1/alerts?limit=1", nil, &alerts)
+		return len(alerts.Alerts) == 1
+	})
 	pages := []string{
 		"/", "/?range=6h", "/?range=7d", "/?range=30d", "/devices", "/devices?state=trusted", "/devices?state=untrusted&sort=label",
 		"/devices?sort=last_seen", "/devices?sort=since&order=desc", "/devices?q=region1", "/devices?q=site00123", "/devices?q=zz",
@@ -54,8 +59,8 @@ func TestPagesOfAMillion(t *testing.T) {
 		"/devices?label=zone%3Dlast", "/devices?label=zone%3Dlast&sort=label", "/devices?label=zone%3Dlast&q=region0",
 		"/devices?q=-last&sort=label", "/devices?q=region1&sort=label&label=jurisdiction%3DJ4",
 		one, one + "/timeline", "/search?q=grub", "/search?q=shim", "/search?q=00000000",
-		"/manifests", "/baselines", "/denylist", "/vendors", "/policy", "/audit", "/alerts", "/alerts/rules", "/alerts/channels",
-		"/alerts/deliveries", "/accounts", "/tokens", "/welcome",
+		"/manifests", "/baselines", "/denylist", "/vendors", "/policy", "/audit", "/alerts", "/alerts/" + alerts.Alerts[0].ID, "/alerts/rules",
+		"/alerts/channels", "/alerts/deliveries", "/accounts", "/tokens", "/welcome",
 	}
 	for _, filter := range []string{
 		"", "state=untrusted", "q=region1&state=trusted", "q=-last", "label=jurisdiction%3DJ4&finding=boot-difference", "q=zz",
