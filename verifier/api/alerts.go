@@ -245,6 +245,9 @@ func (s *server) alerts(ctx context.Context, p principal, in *listAlerts) (*body
 
 func (s *server) alert(ctx context.Context, p principal, in *alertID) (*body[v1.Alert], error) {
 	a, err := s.Store.Alert(ctx, p.tenant, in.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, problemf(http.StatusNotFound, "no alert has this id; those that ended are not kept for ever")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -305,7 +308,8 @@ func alertDocument(a *store.Alert) v1.Alert {
 	f := &a.Finding
 	out := v1.Alert{
 		ID: a.ID, Rule: a.RuleName, RuleID: a.Rule, Title: notify.Title(a), Code: f.Code, Severity: f.Severity, Submod: f.Submod,
-		Component: f.Component, Expected: f.Expected, Observed: f.Observed, Nearest: f.Nearest, Meaning: f.Meaning, Action: f.Action, Cluster: a.Cluster, State: string(a.State),
+		Component: f.Component, Expected: f.Expected, Observed: f.Observed, Nearest: f.Nearest, Meaning: f.Meaning,
+		Action: f.Action, Cluster: a.Cluster, State: string(a.State),
 		Devices: a.Devices, Peak: a.Peak, Sample: []v1.Candidate{}, Models: countDocuments(a.Models), Groups: countDocuments(a.Groups),
 		Since: a.Since.UTC(), Updated: a.Updated.UTC(), Told: moment(a.Told), Resolved: moment(a.Resolved), Actor: a.Actor,
 	}

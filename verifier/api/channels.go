@@ -185,7 +185,8 @@ func (s *server) testAlertChannel(ctx context.Context, p principal, in *alertCha
 }
 
 func (s *server) deliveries(ctx context.Context, p principal, in *listDeliveries) (*body[v1.Deliveries], error) {
-	found, err := s.Store.Deliveries(ctx, p.tenant, store.DeliveryFilter{State: store.DeliveryState(in.State), Alert: in.Alert}, in.Before, in.Limit+1)
+	filter := store.DeliveryFilter{State: store.DeliveryState(in.State), Alert: in.Alert}
+	found, err := s.Store.Deliveries(ctx, p.tenant, filter, in.Before, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +206,7 @@ func (s *server) retryDelivery(ctx context.Context, p principal, in *deliveryID)
 	err := s.Store.RetryDelivery(ctx, p.tenant, in.ID, now, notify.Expires(now),
 		s.event(p, "", fmt.Sprintf("delivery %d of an alert sent again", in.ID)))
 	if errors.Is(err, store.ErrConflict) {
-		return nil, problemf(http.StatusConflict, "it was not given up, or its channel was removed: there is nothing to send again")
+		return nil, problemf(http.StatusConflict, "it was not given up, or its channel or recipient was removed: there is nothing to send again")
 	}
 	if err != nil {
 		return nil, err
@@ -230,8 +231,8 @@ func channelDocument(c *store.AlertChannel) v1.AlertChannel {
 
 func deliveryDocument(d *store.Delivery) v1.Delivery {
 	out := v1.Delivery{
-		ID: d.ID, Key: d.Key, Alert: d.Alert, Subject: d.Subject, Channel: d.Name, Recipient: d.Recipient, State: string(d.State), Attempts: d.Attempts,
-		Error: d.Error, Created: d.Created.UTC(), Sent: moment(d.Sent),
+		ID: d.ID, Key: d.Key, Alert: d.Alert, Subject: d.Subject, Channel: d.Name, Recipient: d.Recipient,
+		State: string(d.State), Attempts: d.Attempts, Error: d.Error, Created: d.Created.UTC(), Sent: moment(d.Sent),
 	}
 	if d.State == store.DeliveryWaiting {
 		out.Next = moment(d.Next)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	netmail "net/mail"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,9 +15,6 @@ import (
 
 	"github.com/probity-attest/probity/verifier/store"
 )
-
-// errGone: an attempt would be in vain at any time.
-var errGone = errors.New("is no recipient of the channel any more")
 
 // email sends the alert as plain text, each recipient a message of its own: a mailbox that is full or gone is nobody else's
 // loss. All messages of one alert are one thread (RFC 5322, section 3.6.4); attempts of one delivery have the same Message-ID.
@@ -76,7 +72,7 @@ func (n *Notifier) email(ctx context.Context, c *store.AlertChannel, t *target, 
 // mailbox reports whether a failure is of the recipient alone: the server takes what is for others.
 func mailbox(failure error) bool {
 	var refused *mail.SendError
-	return errors.Is(failure, errGone) || errors.As(failure, &refused) && refused.Reason == mail.ErrSMTPRcptTo
+	return errors.As(failure, &refused) && refused.Reason == mail.ErrSMTPRcptTo
 }
 
 // letter writes the message.
@@ -87,9 +83,6 @@ func letter(c *store.AlertChannel, d *store.Delivery, m *Message) (*mail.Msg, er
 	}
 	to := c.To
 	if d.Recipient != "" {
-		if !slices.Contains(to, d.Recipient) {
-			return nil, fmt.Errorf("%s %w", d.Recipient, errGone)
-		}
 		to = []string{d.Recipient}
 	}
 	if err := msg.To(to...); err != nil {

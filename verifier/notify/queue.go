@@ -107,7 +107,7 @@ func (n *Notifier) sendOne(ctx context.Context, c *store.AlertChannel, d store.D
 	} else {
 		d.Error = explain(failure, c.Secret)
 		d.Next = now.Add(backoff(d.Attempts, failure))
-		if !d.Next.Before(d.Expires) || errors.Is(failure, errGone) {
+		if !d.Next.Before(d.Expires) {
 			d.State = store.DeliveryDead
 			n.cfg.Metrics.dead.WithLabelValues(c.Kind).Inc()
 		}
@@ -202,7 +202,8 @@ func (n *Notifier) Test(ctx context.Context, c *store.AlertChannel, actor string
 		return store.Delivery{}, err
 	}
 	d := store.Delivery{
-		Tenant: c.Tenant, Key: "test-" + id, Channel: c.ID, Name: c.Name, Subject: subject(trial, &m), Message: body, State: store.DeliveryWaiting, Attempts: 0,
+		Tenant: c.Tenant, Key: "test-" + id, Channel: c.ID, Name: c.Name, Subject: subject(trial, &m), Message: body,
+		State: store.DeliveryWaiting, Attempts: 0,
 		// The queue never sends it: should the verifier end now, it is given up before it is due.
 		Created: now, Next: now.Add(keepFor), Expires: now.Add(giveUpAfter),
 	}

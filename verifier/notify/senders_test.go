@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"mime/quotedprintable"
@@ -382,15 +383,25 @@ func TestRecipientRemoved(t *testing.T) {
 	s, r := newMailServer(t, nil, false), newRig(t)
 	s.refused("left@example.net", "550 5.1.1 no such user")
 	c := r.channel(KindEmail, "smtp://"+s.address+"?tls=none", func(c *store.AlertChannel) {
-		c.From, c.To = "a@example.net", []string{"left@example.net", "noc@example.net"}
+		c.From, c.To = "a@example.net", []string{"left@example.net", "noc@example.net", "noc@example.net"}
 	})
 	r.fire(c)
+	if list := r.deliveries(""); len(list) != 2 {
+		t.Errorf("deliveries = %+v, want one for each recipient, though one is named twice", list)
+	}
 	c.To = []string{"noc@example.net"}
 	r.must("SaveAlertChannel", r.store.SaveAlertChannel(t.Context(), c))
 	r.pass(time.Minute)
 	dead := r.deliveries(store.DeliveryDead)
-	if len(dead) != 1 || dead[0].Error != "left@example.net is no recipient of the channel any more" {
+	if len(dead) != 1 || dead[0].Recipient != "left@example.net" || dead[0].Attempts != 1 || !strings.Contains(dead[0].Error, "taken from the channel") {
 		t.Errorf("given up = %+v, want what was for the one who left", dead)
+	}
+	if c, err := r.store.AlertChannel(t.Context(), tenant, c.ID); err != nil || c.Failing != "" {
+		t.Errorf("channel = %+v, %v, want that it works for who is left", c, err)
+	}
+	err := r.store.RetryDelivery(t.Context(), tenant, dead[0].ID, r.clock(), Expires(r.clock()))
+	if !errors.Is(err, store.ErrConflict) {
+		t.Errorf("RetryDelivery() = %v, want that there is nobody to send it to", err)
 	}
 }
 

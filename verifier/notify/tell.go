@@ -113,6 +113,9 @@ func (n *Notifier) deliver(ctx context.Context, a store.Alert, why string, chann
 		}
 		key := d.Key
 		for i, to := range c.To {
+			if slices.Contains(c.To[:i], to) {
+				continue
+			}
 			d.Key, d.Recipient = fmt.Sprintf("%s-%d", key, i), to
 			out = append(out, d)
 		}
@@ -125,7 +128,7 @@ func (n *Notifier) deliver(ctx context.Context, a store.Alert, why string, chann
 		return err
 	}
 	n.cfg.Metrics.told.WithLabelValues(why, string(a.Finding.Severity)).Inc()
-	n.cfg.Log.Info("alert", "tenant", a.Tenant, "alert", a.ID, "rule", a.RuleName, "why", why, "title", m.Title, "channels", len(out))
+	n.cfg.Log.Info("alert", "tenant", a.Tenant, "alert", a.ID, "rule", a.RuleName, "why", why, "title", m.Title, "channels", len(channels))
 	return nil
 }
 

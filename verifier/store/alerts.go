@@ -44,7 +44,7 @@ type AlertChannel struct {
 	Created  time.Time
 
 	Last    time.Time // when something was last delivered; zero: never. Changed by SettleDelivery only
-	Failing string    // why the newest attempt failed; empty: it did not. Changed by SettleDelivery only
+	Failing string    // why the newest attempt failed, or that for a recipient who still waits; empty: it did not
 }
 
 // AlertState is how far an alert is.
@@ -188,8 +188,8 @@ type AlertRules interface {
 	AlertChannels(ctx context.Context, tenant string) ([]AlertChannel, error)
 	// AlertChannel returns one.
 	AlertChannel(ctx context.Context, tenant, id string) (AlertChannel, error)
-	// SaveAlertChannel creates or replaces a channel; Created, Last and Failing of an existing one stay. ErrConflict:
-	// another one has the name.
+	// SaveAlertChannel creates or replaces a channel; Created, Last and Failing of an existing one stay. What
+	// waits for a recipient that it has no more is dead. ErrConflict: another one has the name.
 	SaveAlertChannel(ctx context.Context, c AlertChannel, events ...Event) error
 	// RemoveAlertChannel deletes a channel; what waits for it is dead. ErrConflict: a rule tells it.
 	RemoveAlertChannel(ctx context.Context, tenant, id string, events ...Event) error
@@ -240,7 +240,7 @@ type Deliveries interface {
 	// SettleDelivery replaces State, Attempts, Error, Next and Sent of one that waits, and notes with its channel how it
 	// went; what one recipient has does not mend what another one waits for. ErrConflict: it does not wait.
 	SettleDelivery(ctx context.Context, d Delivery) error
-	// RetryDelivery lets a dead one wait again. ErrConflict: it is not dead.
+	// RetryDelivery lets a dead one wait again. ErrConflict: it is not dead, or its channel or recipient is gone.
 	RetryDelivery(ctx context.Context, tenant string, id int64, now, expires time.Time, events ...Event) error
 	// ExpireDeliveries gives up what is waiting although its time is over, such as that of disabled channels.
 	ExpireDeliveries(ctx context.Context, now time.Time) error

@@ -54,7 +54,8 @@ func detailPages(ids []string) map[string]string {
 		"vendors":  "/vendors", "vendor": "/vendors/" +
 			webtest.Digest("acme"), "search": "/search", "search-found": "/search?q=" +
 			webtest.Digest("bootkit"), "search-text": "/search?q=sshd",
-		"search-none": "/search?q=nothing", "audit": "/audit", "alerts": "/alerts", "alert": "/alerts/a3", "alert-silent": "/alerts/a2", "alertrules": "/alerts/rules",
+		"search-none": "/search?q=nothing", "audit": "/audit", "alerts": "/alerts", "alert": "/alerts/a3",
+		"alert-silent": "/alerts/a2", "alertrules": "/alerts/rules",
 		"alertrule":     "/alerts/rules/r2",
 		"alertrule-new": "/alerts/rules/new", "alertchannels": "/alerts/channels", "alertchannel": "/alerts/channels/c1",
 		"alertchannel-new": "/alerts/channels/new", "deliveries": "/alerts/deliveries", "accounts": "/accounts",

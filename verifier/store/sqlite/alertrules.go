@@ -161,10 +161,14 @@ func (s *Store) AlertChannel(ctx context.Context, tenant, id string) (c store.Al
 	return c, err
 }
 
-// SaveAlertChannel creates or replaces a channel.
+// SaveAlertChannel creates or replaces a channel; what waits for a recipient that it has no more is dead.
 func (s *Store) SaveAlertChannel(ctx context.Context, c store.AlertChannel, events ...store.Event) error {
 	if err := c.Check(); err != nil {
 		return err
+	}
+	recipients, err := json.Marshal(append([]string{}, c.To...))
+	if err != nil {
+		return fmt.Errorf("encode recipients: %w", err)
 	}
 	spec, err := json.Marshal(channelSpec{Kind: c.Kind, Target: c.Target, To: c.To, From: c.From, User: c.User, Secret: c.Secret})
 	if err != nil {
@@ -178,6 +182,16 @@ func (s *Store) SaveAlertChannel(ctx context.Context, c store.AlertChannel, even
 		if constraint(err) {
 			return fmt.Errorf("another alert channel is called %q: %w", c.Name, store.ErrConflict)
 		}
+		if err != nil {
+			return err
+		}
+		n, err := t.exec(`UPDATE deliveries SET state = 'dead', error = 'the recipient was taken from the channel'
+			WHERE tenant = ? AND channel = ? AND state = 'waiting' AND recipient <> '' AND recipient NOT IN (SELECT value FROM json_each(?))`,
+			c.Tenant, c.ID, string(recipients))
+		if err != nil || n == 0 {
+			return err
+		}
+		_, err = t.exec(`UPDATE alert_channels SET failing = `+failing+` WHERE tenant = ? AND id = ?`, c.Tenant, c.ID)
 		return err
 	})
 }

@@ -13,8 +13,8 @@ import (
 func (s *Store) Deliveries(ctx context.Context, tenant string, f store.DeliveryFilter, before int64, limit int) (
 	[]store.Delivery, error,
 ) {
-	query := `SELECT row, tenant, key, alert, channel, name, recipient, subject, state, attempts, error, created, next, expires, sent, NULL FROM deliveries
-		WHERE tenant = ? AND `
+	query := `SELECT row, tenant, key, alert, channel, name, recipient, subject, state, attempts, error, created, next, expires, sent, NULL
+		FROM deliveries WHERE tenant = ? AND `
 	args := []any{tenant}
 	if f.State != "" {
 		query, args = query+`state = ? AND `, append(args, f.State)
@@ -49,7 +49,8 @@ func (s *Store) AddDelivery(ctx context.Context, d store.Delivery, events ...sto
 }
 
 func (t *tx) addDelivery(d *store.Delivery) (id int64, err error) {
-	err = t.exec1(`INSERT INTO deliveries (tenant, key, alert, channel, name, recipient, subject, message, state, attempts, error, created, next, expires, sent)
+	err = t.exec1(`INSERT INTO deliveries
+			(tenant, key, alert, channel, name, recipient, subject, message, state, attempts, error, created, next, expires, sent)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		d.Tenant, d.Key, d.Alert, d.Channel, d.Name, d.Recipient, d.Subject, d.Message, d.State, d.Attempts, d.Error,
 		micros(d.Created), micros(d.Next), micros(d.Expires), micros(d.Sent))
@@ -102,13 +103,14 @@ func (s *Store) SettleDelivery(ctx context.Context, d store.Delivery) error {
 	})
 }
 
+// failing is why the newest attempt failed for a recipient of a channel who waits for something; empty: none does.
+const failing = `coalesce((SELECT d.error FROM deliveries d INDEXED BY deliveries_waiting WHERE d.tenant = alert_channels.tenant
+	AND d.channel = alert_channels.id AND d.state = 'waiting' AND d.error <> '' AND d.recipient <> '' ORDER BY d.row DESC LIMIT 1), '')`
+
 // noteChannel notes with a channel how a delivery went.
 func (t *tx) noteChannel(d *store.Delivery) (err error) {
 	if d.State == store.DeliverySent {
-		_, err = t.exec(`UPDATE alert_channels SET last = ?, failing = coalesce((SELECT d.error FROM deliveries d INDEXED BY deliveries_waiting
-				WHERE d.tenant = alert_channels.tenant AND d.channel = alert_channels.id AND d.state = 'waiting' AND d.error <> ''
-					AND d.recipient NOT IN ('', ?) ORDER BY d.row DESC LIMIT 1), '')
-			WHERE tenant = ? AND id = ?`, micros(d.Sent), d.Recipient, d.Tenant, d.Channel)
+		_, err = t.exec(`UPDATE alert_channels SET last = ?, failing = `+failing+` WHERE tenant = ? AND id = ?`, micros(d.Sent), d.Tenant, d.Channel)
 	} else {
 		_, err = t.exec(`UPDATE alert_channels SET failing = ? WHERE tenant = ? AND id = ?`, d.Error, d.Tenant, d.Channel)
 	}
@@ -119,7 +121,9 @@ func (t *tx) noteChannel(d *store.Delivery) (err error) {
 func (s *Store) RetryDelivery(ctx context.Context, tenant string, id int64, now, expires time.Time, events ...store.Event) error {
 	return s.writeWithEvents(ctx, "retry delivery", tenant, events, func(t *tx) error {
 		n, err := t.exec(`UPDATE deliveries SET state = 'waiting', attempts = 0, next = ?, expires = ?
-			WHERE tenant = ? AND row = ? AND state = 'dead' AND EXISTS (SELECT 1 FROM alert_channels c WHERE c.tenant = deliveries.tenant AND c.id = deliveries.channel)`,
+			WHERE tenant = ? AND row = ? AND state = 'dead' AND EXISTS (SELECT 1 FROM alert_channels c
+				WHERE c.tenant = deliveries.tenant AND c.id = deliveries.channel
+					AND (recipient = '' OR recipient IN (SELECT value FROM json_each(c.spec, '$.to'))))`,
 			micros(now), micros(expires), tenant, id)
 		if err != nil || n > 0 {
 			return err
@@ -128,7 +132,7 @@ func (s *Store) RetryDelivery(ctx context.Context, tenant string, id int64, now,
 		if err := t.rowOr(store.ErrNotFound, `SELECT state FROM deliveries WHERE tenant = ? AND row = ?`, []any{tenant, id}, &state); err != nil {
 			return err
 		}
-		return fmt.Errorf("it is %s, or its channel is gone: %w", state, store.ErrConflict)
+		return fmt.Errorf("it is %s, or its channel or recipient is gone: %w", state, store.ErrConflict)
 	})
 }
 

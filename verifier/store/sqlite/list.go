@@ -158,6 +158,7 @@ func (s *Store) Counts(ctx context.Context, tenant string, now time.Time) (count
 	return counts, err
 }
 
+// current returns the counts at a time in microseconds.
 func (r *reader) current(tenant string, now int64) (map[result.State]int, error) {
 	// SQLite computes the subquery for the one row of the current minute only.
 	const query = `SELECT c.state, sum(c.n), sum(CASE

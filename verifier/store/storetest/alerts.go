@@ -315,7 +315,8 @@ func manyAlerts(s *suite) {
 
 func delivery(key, alert, channel string) store.Delivery {
 	return store.Delivery{
-		Tenant: "t", Key: key, Alert: alert, Channel: channel, Name: "mail", Subject: "firing: bad", Message: []byte(`{"a":1}`), State: store.DeliveryWaiting,
+		Tenant: "t", Key: key, Alert: alert, Channel: channel, Name: "mail", Subject: "firing: bad", Message: []byte(`{"a":1}`),
+		State:   store.DeliveryWaiting,
 		Created: epoch, Next: epoch, Expires: epoch.Add(time.Hour),
 	}
 }
@@ -390,8 +391,8 @@ func deliveries(s *suite) {
 	s.want("RetryDelivery without channel", s.RetryDelivery(s.ctx, "t", other.ID, epoch, epoch.Add(time.Hour)), store.ErrConflict)
 	s.must("SaveAlertChannel", s.SaveAlertChannel(s.ctx, alertChannel("t", "c3", "channel c3")))
 	full, well, late := delivery("k5", "a1", "c3"), delivery("k6", "a1", "c3"), delivery("k7", "a1", "c3")
-	full.Recipient, well.Recipient, late.Recipient = "full@example.net", "well@example.net", "full@example.net"
-	full, well, _ = add(full), add(well), add(late)
+	full.Recipient, well.Recipient, late.Recipient = "a@example.net", "b@example.net", "a@example.net"
+	full, well, late = add(full), add(well), add(late)
 	s.same("due for two recipients", due(epoch), []string{"k5", "k6"}) // k7 is for whom k5 is for
 	full.Attempts, full.Error, full.Next = 1, "mailbox is full", epoch.Add(time.Minute)
 	s.must("SettleDelivery", s.SettleDelivery(s.ctx, full))
@@ -409,6 +410,18 @@ func deliveries(s *suite) {
 	if c, err = s.AlertChannel(s.ctx, "t", "c3"); err != nil || c.Failing != "" {
 		s.Errorf("channel that nobody waits for = %+v, %v, want that it works", c, err)
 	}
+	late.Attempts, late.Error, late.Next = 1, "mailbox is gone", epoch.Add(time.Hour)
+	s.must("SettleDelivery", s.SettleDelivery(s.ctx, late))
+	without := alertChannel("t", "c3", "channel c3")
+	without.To = without.To[1:]
+	s.must("SaveAlertChannel", s.SaveAlertChannel(s.ctx, without))
+	if c, err = s.AlertChannel(s.ctx, "t", "c3"); err != nil || c.Failing != "" {
+		s.Errorf("channel that lost who could not be reached = %+v, %v, want that it works", c, err)
+	}
+	s.want("SettleDelivery of who was taken away", s.SettleDelivery(s.ctx, late), store.ErrConflict)
+	s.want("RetryDelivery of who was taken away", s.RetryDelivery(s.ctx, "t", late.ID, epoch, epoch.Add(time.Hour)), store.ErrConflict)
+	s.must("SaveAlertChannel", s.SaveAlertChannel(s.ctx, alertChannel("t", "c3", "channel c3")))
+	s.must("RetryDelivery", s.RetryDelivery(s.ctx, "t", late.ID, epoch, epoch.Add(time.Hour)))
 	s.must("RemoveAlertChannel", s.RemoveAlertChannel(s.ctx, "t", "c3"))
 	counts, err := s.AlertCounts(s.ctx)
 	if err != nil || counts.Deliveries[store.DeliveryDead] != 4 || counts.Deliveries[store.DeliveryWaiting] != 0 {

@@ -348,8 +348,8 @@ func (a *API) alerts(now time.Time) {
 			Sent: &now,
 		},
 		{
-			ID: 4, Alert: "a2", Subject: "repeat: " + alerts[1].Title, Channel: "shift leads", Recipient: "Lea Winter <lea.winter@example.com>", State: "waiting", Attempts: 2,
-			Error: `send failed: sending SMTP RCPT TO command: 452 "4.2.2 mailbox is full"`, Created: over, Next: &now,
+			ID: 4, Alert: "a2", Subject: "repeat: " + alerts[1].Title, Channel: "shift leads", Recipient: "Lea Winter <lea.winter@example.com>",
+			State: "waiting", Attempts: 2, Error: `send failed: sending SMTP RCPT TO command: 452 "4.2.2 mailbox is full"`, Created: over, Next: &now,
 		},
 		{ID: 1, Alert: "a2", Channel: "siem", State: "waiting", Attempts: 2, Created: over, Next: &now},
 	}
